@@ -31,10 +31,17 @@ class Ingest(Protocol):
 class BlobStore(Protocol):
     """Bytes by digest. Every method is safe to call from several threads and processes."""
 
-    def ingest(self) -> Ingest: ...
+    def ingest(self) -> Ingest:
+        """Begins a blob. Touches no disk: the first write does."""
 
-    def put_file(self, path: Path, expected: Digest | None = None) -> Digest:
-        """Ingests a file's bytes."""
+    def put_file(self, path: Path, expected: Digest | None = None, *, move: bool = False) -> Digest:
+        """Ingests a file's bytes. With ``move`` the file is gone afterwards and, on one filesystem, no byte is copied;
+        nobody may hold it open for writing then.
+
+        Raises:
+            NotFoundError: there is no such file.
+            CorruptDataError, StorageError: as for ``Ingest.commit``; the file stays where it is.
+        """
 
     def has(self, digest: Digest) -> bool: ...
 
@@ -51,5 +58,15 @@ class BlobStore(Protocol):
 
     def digests(self) -> Iterator[Digest]: ...
 
-    def delete(self, digest: Digest) -> int:
-        """Removes a blob if present; bytes freed."""
+    def delete(self, digest: Digest, if_older_than_s: float | None = None) -> int:
+        """Removes a blob if present; bytes freed.
+
+        With ``if_older_than_s`` (seconds since the epoch) a blob that was committed or renewed at or after it stays, also when
+        that happens at the same moment in another process.
+        """
+
+    def committed_at_s(self, digest: Digest) -> float:
+        """When the blob was last committed or renewed, in seconds since the epoch. Raises NotFoundError."""
+
+    def renew(self, digest: Digest) -> bool:
+        """Makes a blob count as committed now, so that a sweep spares it for another grace period; whether it is there."""

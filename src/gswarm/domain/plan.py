@@ -126,7 +126,7 @@ class Run:
     changes: tuple[tuple[str, str], ...] = ()
     """What a clone changed, or a search set: key and value as text."""
     grants: list[Grant] = field(default_factory=list)
-    """Open ones, oldest first, contiguous. At most two."""
+    """Open ones, oldest first, contiguous. At most three: one trained and not yet committed, one training, one ahead."""
     checkpoints: list[Checkpoint] = field(default_factory=list)
     """Kept ones in step order; the last one is where the run continues."""
     history: list[tuple[int, tuple[tuple[str, float], ...]]] = field(default_factory=list)
@@ -161,7 +161,7 @@ class Experiment:
     spec: ExperimentSpec
     state: ExperimentState
     planned: tuple[RunSpec, ...]
-    """The expanded configurations, before they became runs."""
+    """The expanded configurations, before they became runs; empty once they are runs."""
     runs: list[RunId] = field(default_factory=list)
     max_skew: int = 1
     """Resolved, in chunks."""
@@ -170,6 +170,8 @@ class Experiment:
     failure: Failure | None = None
     created_at_s: float = 0.0
     ended_at_s: float | None = None
+    planned_changes: tuple[tuple[tuple[str, str], ...], ...] = ()
+    """Per planned run: what the search set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,8 @@ class Slot:
     client: ClientName
     queue: list[tuple[RunId, int]] = field(default_factory=list)
     """(run, generation) of the grants that occupy it, the active one first; at most two. Trained ones have left."""
+    last_run: RunId | None = None
+    """The run that was granted here last; its base model is in the device's memory."""
 
 
 class ClientState(StrEnum):

@@ -1,0 +1,300 @@
+"""The scheduler alone: decisions a second, and how good its schedules are.
+
+The schedules come out of the real ``ClusterState`` in a small discrete-event loop that plays the clients; a validator that
+knows nothing of the scheduler checks every one of them. ``--json`` prints the rows as one JSON document.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import json
+import random
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field
+
+from gswarm.domain.ids import ClientName, Digest, JobId, RequestId, RunId, SlotId
+from gswarm.domain.plan import Checkpoint, Grant, RunSize, RunState, SlotSpec
+from gswarm.domain.spec import Chunks, ExperimentSpec, Resources, RunSpec
+from gswarm.scheduler.core import ClusterState
+from gswarm.scheduler.effects import Effect, SendGrant, SendJob, SendStop
+from gswarm.scheduler.events import (
+    ChunkCommitted,
+    ChunkTrained,
+    ClientRegistered,
+    Event,
+    ExperimentSubmitted,
+    GrantReturned,
+    JobFinished,
+)
+
+CLIENT = ClientName("c")
+BASE, DATA = Digest("b" * 64), Digest("d" * 64)
+STEPS_PER_CHUNK = 10
+
+
+def register(state: ClusterState, slots: int) -> list[Effect]:
+    specs = tuple(SlotSpec(SlotId(f"{CLIENT}/{index:03}"), "cpu") for index in range(slots))
+    return state.step(ClientRegistered(CLIENT, "i1", "1", "", specs), 0.0)
+
+
+def submit(state: ClusterState, runs: int, chunks: int) -> list[Effect]:
+    """One prepared experiment of equal length in steps; its first grants are among the effects."""
+    spec = RunSpec("m", "d")
+    experiment = ExperimentSpec("bench", spec, chunks=Chunks(steps=STEPS_PER_CHUNK), resources=Resources())
+    effects = state.step(ExperimentSubmitted(RequestId("q"), experiment, (spec,) * runs, ((),) * runs), 0.0)
+    job = next(effect.job for effect in effects if isinstance(effect, SendJob))
+    steps = chunks * STEPS_PER_CHUNK
+    size = RunSize(steps, steps, steps, 0, BASE, DATA)
+    return state.step(JobFinished(CLIENT, JobId(job), "{}", None, (size,) * runs), 0.0)
+
+
+def checkpoint(step: int) -> Checkpoint:
+    return Checkpoint(Digest("c" * 64), step, Digest("w" * 64), 1)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One stretch of training on one slot."""
+
+    slot: SlotId
+    run: RunId
+    from_step: int
+    to_step: int
+    began_s: float
+    ended_s: float
+
+
+@dataclass
+class SimulatedSlot:
+    queue: deque[Grant] = field(default_factory=deque)
+    busy: Grant | None = None
+    last_run: RunId | None = None
+
+
+@dataclass
+class Simulation:
+    """Plays one client: trains what is granted in order, pays for switches, commits a little later."""
+
+    state: ClusterState
+    step_times_s: dict[RunId, float]
+    switch_cost_s: float
+    commit_delay_s: float
+    now_s: float = 0.0
+    switches: int = 0
+    trained: list[Trained] = field(default_factory=list)
+    slots: dict[SlotId, SimulatedSlot] = field(default_factory=dict)
+    agenda: list[tuple[float, int, Event]] = field(default_factory=list)
+    count: int = 0
+
+    def run_all(self, effects: list[Effect]) -> None:
+        self.carry_out(effects)
+        while self.agenda:
+            self.now_s, _, event = heapq.heappop(self.agenda)
+            if isinstance(event, ChunkTrained):
+                self.chunk_ended(event)
+            self.carry_out(self.state.step(event, self.now_s))
+
+    def carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, SendGrant):
+                slot_id = effect.grant.slots[0]
+                self.slots.setdefault(slot_id, SimulatedSlot()).queue.append(effect.grant)
+                self.begin(slot_id)
+            elif isinstance(effect, SendStop):
+                for slot in self.slots.values():
+                    for grant in [grant for grant in slot.queue if (grant.run, grant.generation) == (effect.run, effect.generation)]:
+                        slot.queue.remove(grant)
+                        self.after(0.0, GrantReturned(CLIENT, grant.run, grant.generation))
+
+    def begin(self, slot_id: SlotId) -> None:
+        slot = self.slots[slot_id]
+        if slot.busy is not None or not slot.queue:
+            return
+        grant = slot.busy = slot.queue.popleft()
+        switch_s = self.switch_cost_s if slot.last_run != grant.run else 0.0
+        self.switches += slot.last_run != grant.run
+        slot.last_run = grant.run
+        step_time_s = self.step_times_s[grant.run]
+        took_s = (grant.to_step - grant.from_step) * step_time_s
+        began_s = self.now_s + switch_s
+        self.trained.append(Trained(slot_id, grant.run, grant.from_step, grant.to_step, began_s, began_s + took_s))
+        self.after(switch_s + took_s, ChunkTrained(CLIENT, grant.run, grant.generation, grant.to_step, step_time_s))
+
+    def chunk_ended(self, event: ChunkTrained) -> None:
+        slot_id = self.state.runs[event.run].grants[-1].slots[0]
+        self.slots[slot_id].busy = None
+        self.begin(slot_id)
+        self.after(self.commit_delay_s, ChunkCommitted(CLIENT, event.run, event.generation, checkpoint(event.reached_step)))
+
+    def after(self, delay_s: float, event: Event) -> None:
+        self.count += 1
+        heapq.heappush(self.agenda, (self.now_s + delay_s, self.count, event))
+
+
+def validate(trained: list[Trained], total_steps: dict[RunId, int]) -> None:
+    """A schedule is valid if no slot and no run does two things at once, and each run trains each step once, in order."""
+    by_slot: dict[str, list[Trained]] = {}
+    by_run: dict[str, list[Trained]] = {}
+    for one in trained:
+        by_slot.setdefault(one.slot, []).append(one)
+        by_run.setdefault(one.run, []).append(one)
+    for pieces in (*by_slot.values(), *by_run.values()):
+        pieces.sort(key=lambda one: one.began_s)
+        assert all(first.ended_s <= second.began_s + 1e-9 for first, second in zip(pieces, pieces[1:], strict=False)), "overlap"
+    for run, total in total_steps.items():
+        position = 0
+        for one in by_run[run]:
+            assert one.from_step == position, f"{run} trains {one.from_step} at {position}"
+            position = one.to_step
+        assert position == total, f"{run} ends at {position} of {total}"
+
+
+@dataclass(frozen=True)
+class Quality:
+    makespan_ratio: float
+    first_comparison_ratio: float
+    switches: int
+    max_skew: int
+
+
+def schedule(seed: int | None, switch_cost: float, runs: int = 16, slots: int = 4, chunks: int = 8) -> Quality:
+    """Simulate one experiment. ``seed`` spreads step times over 0.5 to 1.5 s a chunk; ``None`` makes them equal.
+
+    Ratios are to bounds without any switch cost: all work over all slots (or the longest run), and for the first comparison
+    all first chunks over all slots.
+    """
+    state = ClusterState()
+    register(state, slots)
+    effects = submit(state, runs, chunks)
+    spread = random.Random(seed)
+    chunk_times_s = {run: 1.0 if seed is None else spread.uniform(0.5, 1.5) for run in state.runs}
+    mean_s = sum(chunk_times_s.values()) / runs
+    step_times_s = {run: chunk_s / STEPS_PER_CHUNK for run, chunk_s in chunk_times_s.items()}
+    simulation = Simulation(state, step_times_s, switch_cost * mean_s, 0.01 * mean_s)
+    simulation.run_all(effects)
+    assert all(run.state is RunState.COMPLETED for run in state.runs.values())
+    validate(simulation.trained, {run.id: run.total_steps for run in state.runs.values()})
+    bound_s = max(mean_s * runs * chunks / slots, max(chunk_times_s.values()) * chunks)
+    makespan_s = max(one.ended_s for one in simulation.trained)
+    first_s = max(one.ended_s for one in simulation.trained if one.from_step == 0)
+    first_bound_s = max(mean_s * runs / slots, max(chunk_times_s.values()))
+    return Quality(makespan_s / bound_s, first_s / first_bound_s, simulation.switches, next(iter(state.experiments.values())).max_skew)
+
+
+@dataclass(frozen=True)
+class Speed:
+    decisions_per_s: float
+    """Chunk trained -> next grant decided."""
+    cycles_per_s: float
+    """With the commit of each chunk."""
+
+
+def speed(runs: int, decisions: int = 20_000, slots: int = 8) -> Speed:
+    """Play chunks round robin over the slots, as fast as the state takes them, and time only ``step``."""
+    state = ClusterState()
+    register(state, slots)
+    effects = submit(state, runs, max(8, 4 * decisions // runs))
+    active: dict[SlotId, deque[Grant]] = {}
+    trained_s = committed_s = 0.0
+    made = chunks = 0
+    clock = time.perf_counter
+    turns = deque(state.slots)
+
+    def note(effects: list[Effect]) -> int:
+        granted = [effect.grant for effect in effects if isinstance(effect, SendGrant)]
+        for grant in granted:
+            active.setdefault(grant.slots[0], deque()).append(grant)
+        return len(granted)
+
+    note(effects)
+    while made < decisions and any(active.values()):
+        slot_id = turns[0]
+        turns.rotate(-1)
+        if not active.get(slot_id):
+            continue
+        grant = active[slot_id].popleft()
+        trained = ChunkTrained(CLIENT, grant.run, grant.generation, grant.to_step, 0.1 + 0.001 * (int(grant.run[1:]) % 97))
+        commit = ChunkCommitted(CLIENT, grant.run, grant.generation, checkpoint(grant.to_step))
+        began = clock()
+        first = state.step(trained, float(chunks))
+        between = clock()
+        second = state.step(commit, float(chunks))
+        ended = clock()
+        trained_s += between - began
+        committed_s += ended - between
+        made += note(first) + note(second)
+        chunks += 1
+    return Speed(made / trained_s, made / (trained_s + committed_s))
+
+
+def row(metric: str, value: float, unit: str, target: str, ok: bool, peer: str = "") -> dict[str, object]:
+    return {"metric": metric, "value": round(value, 4), "unit": unit, "target": target, "peer": peer, "ok": ok}
+
+
+def quality_rows() -> list[dict[str, object]]:
+    rows = []
+    for cost, target in ((0.0, 1.01), (0.04, 1.02), (0.18, 1.05)):
+        equal = schedule(None, cost)
+        spread = [schedule(seed, cost) for seed in range(20)]
+        mean = sum(one.makespan_ratio for one in spread) / len(spread)
+        worst = max(one.makespan_ratio for one in spread)
+        first = max(one.first_comparison_ratio for one in spread)
+        name = f"16 runs, 4 slots, 8 chunks, switch cost {cost:.0%}"
+        rows.append(
+            row(f"makespan / bound, equal runs: {name}", equal.makespan_ratio, "ratio", f"<= {target}", equal.makespan_ratio <= target)
+        )
+        rows.append(row(f"makespan / bound, mean of 20 spreads: {name}", mean, "ratio", f"<= {target}", mean <= target))
+        rows.append(row(f"makespan / bound, worst of 20 spreads: {name}", worst, "ratio", "", True))
+        if cost <= 0.04:
+            rows.append(
+                row(
+                    f"first comparison / bound, equal runs: {name}",
+                    equal.first_comparison_ratio,
+                    "ratio",
+                    "<= 1.1",
+                    equal.first_comparison_ratio <= 1.1,
+                )
+            )
+        rows.append(row(f"first comparison / bound, worst of 20 spreads: {name}", first, "ratio", "", True))
+        rows.append(row(f"switches, equal runs (max_skew {equal.max_skew}): {name}", equal.switches, "switches", "", True))
+    return rows
+
+
+def speed_rows() -> list[dict[str, object]]:
+    speed(100, 2_000)
+    found = {runs: speed(runs) for runs in (10, 1_000, 100_000)}
+    rows = [
+        row(
+            f"decisions a second at {runs:,} runs",
+            one.decisions_per_s,
+            "1/s",
+            ">= 20000" if runs == 1_000 else "",
+            runs != 1_000 or one.decisions_per_s >= 20_000,
+        )
+        for runs, one in found.items()
+    ]
+    rows += [row(f"decisions a second with commits at {runs:,} runs", one.cycles_per_s, "1/s", "", True) for runs, one in found.items()]
+    growth = found[1_000].decisions_per_s / found[100_000].decisions_per_s
+    rows.append(row("cost of a decision at 100,000 runs / at 1,000", growth, "ratio", "<= 1.67 (a heap: log n)", growth <= 1.67))
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print the rows as JSON")
+    as_json: bool = parser.parse_args().json
+    rows = [*quality_rows(), *speed_rows()]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+    else:
+        for one in rows:
+            mark = "ok  " if one["ok"] else "MISS"
+            print(f"{mark} {one['value']!s:>12} {one['unit']!s:9} {one['target']!s:24} {one['metric']}")
+    return 0 if all(one["ok"] for one in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

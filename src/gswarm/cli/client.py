@@ -1,0 +1,150 @@
+"""``gswarm client``: join this machine to a cluster, look at its clients, steer them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gswarm.cli.host import ConfigFile, load_config
+from gswarm.cli.output import Column, Format, Json, Output, column, moment, print_json, say, show_item, show_rows, size, text
+from gswarm.cli.reach import data_dir as default_data_dir
+from gswarm.cli.reach import open_host
+from gswarm.domain.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    pass
+
+app = typer.Typer(no_args_is_help=True, help="Join this machine to a cluster, look at its clients, steer them.")
+
+ClientName = Annotated[str, typer.Argument(metavar="N", help="Name of a client.")]
+
+
+@app.command("connect")
+def connect(
+    host: Annotated[str | None, typer.Argument(metavar="HOST:8090", help="Where the host listens for clients.")] = None,
+    token: Annotated[str | None, typer.Option("--token", help="A join token; needed once on each machine.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="In the cluster.  [the machine's name]")] = None,
+    slots: Annotated[str | None, typer.Option("--slots", metavar="auto|cpu:2|gpu:0,1", help="What trains here.  [auto]")] = None,
+    slots_per_gpu: Annotated[int | None, typer.Option("--slots-per-gpu", metavar="K", help="Runs on one GPU at once.  [1]")] = None,
+    labels: Annotated[list[str] | None, typer.Option("--label", metavar="k=v", help="Words of your own; may be repeated.")] = None,
+    resilient: Annotated[bool, typer.Option("--resilient", help="Reconnect for ever, and train on meanwhile.")] = False,
+    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Certificate, pool and logs.  [GSWARM_DATA_DIR or ~/.gswarm]")] = None,
+    config: ConfigFile = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="The host was started with --insecure.")] = False,
+    log_level: Annotated[str | None, typer.Option("--log-level", help="debug, info, warning or error.")] = None,
+    log_format: Annotated[str | None, typer.Option("--log-format", help="text or json.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Run in the background; the log goes to logs/client-<name>.log.")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Train for a host until Ctrl-C. On the host's own machine and account no token is needed."""
+    flags = {
+        "client.host": host,
+        "client.name": name,
+        "client.slots": slots,
+        "client.slots_per_gpu": slots_per_gpu,
+        "client.labels": _labels(labels) if labels else None,
+        "client.resilient": True if resilient else None,
+        "client.data_dir": str(data_dir) if data_dir is not None else _data_dir_from_environment(),
+        "client.log_level": log_level,
+        "client.log_format": log_format,
+    }
+    loaded = load_config(config, flags).client
+    if loaded.host is None:
+        raise InvalidInputError("no host was named", "for example: gswarm client connect 10.0.0.1:8090 --token T")
+    if detach:
+        _connect_in_background(loaded, output)
+        return
+    from gswarm.client.daemon import run_client
+
+    if token is None and not insecure and needs_token(loaded):
+        token = local_join_token(loaded.host)
+    raise typer.Exit(run_client(loaded, token=token, insecure=insecure))
+
+
+def _labels(pairs: list[str]) -> dict[str, str]:
+    labels = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise InvalidInputError(f"{pair!r} is not k=v", "for example --label rack=b2")
+        labels[key] = value
+    return labels
+
+
+def _data_dir_from_environment() -> str | None:
+    given = "GSWARM_DATA_DIR" in os.environ and "GSWARM_CLIENT_DATA_DIR" not in os.environ
+    return str(default_data_dir()) if given else None
+
+
+@app.command("list")
+def list_clients(output: Output = Format.TABLE) -> None:
+    """Show the clients."""
+    with open_host() as host:
+        rows = host.clients()
+    columns = [
+        column("name", "name"),
+        column("state", "state"),
+        Column("slots", lambda row: str(len(row["slots"])), right=True),
+        Column("busy", lambda row: str(sum(1 for slot in row["slots"] if slot["runs"])), right=True),
+        Column("devices", lambda row: text(sorted({slot["device_name"] or slot["device"] for slot in row["slots"]}))),
+        Column("trains", lambda row: text([slot["runs"][0] for slot in row["slots"] if slot["runs"]])),
+        column("version", "version"),
+        column("labels", "labels"),
+    ]
+    show_rows(output, rows, columns, key="name", empty="no clients; on a machine that trains: gswarm client connect HOST:8090 --token T")
+
+
+@app.command("show")
+def show(name: ClientName, output: Output = Format.TABLE) -> None:
+    """Show one client and what its slots do."""
+    with open_host() as host:
+        document = host.client(name)
+    slots = "\n".join(
+        f"{slot['id']}  {slot['device_name'] or slot['device']}, {slot['threads']} threads, {size(slot['memory_bytes'])}: {text(slot['runs'])}"
+        for slot in document["slots"]
+    )
+    fields = [
+        ("name", document["name"]),
+        ("state", document["state"] + (f" ({document['lost_reason']})" if document["lost_reason"] else "")),
+        ("connected", text(document["connected"])),
+        ("version", document["version"]),
+        ("since", moment(document["registered_at"])),
+        ("labels", text(document["labels"])),
+        ("slots", slots),
+    ]
+    show_item(output, document, fields, key="name")
+
+
+def _done(document: Json, line: str, output: Format) -> None:
+    if output is Format.JSON:
+        print_json(document)
+    elif output is Format.QUIET:
+        print(document["name"])
+    else:
+        say(output, line)
+
+
+@app.command("drain")
+def drain(name: ClientName, output: Output = Format.TABLE) -> None:
+    """Let a client finish what it holds and give it nothing new."""
+    with open_host() as host:
+        _done(
+            host.drain_client(name), f"{name} finishes what it holds and gets nothing new; undo with: gswarm client resume {name}", output
+        )
+
+
+@app.command("resume")
+def resume(name: ClientName, output: Output = Format.TABLE) -> None:
+    """Give a client work again."""
+    with open_host() as host:
+        _done(host.resume_client(name), f"{name} takes work again", output)
+
+
+@app.command("disconnect")
+def disconnect(name: ClientName, output: Output = Format.TABLE) -> None:
+    """Ask a client to leave; it hands in what it has and ends."""
+    with open_host() as host:
+        _done(host.disconnect_client(name), f"{name} was asked to leave", output)

@@ -1,0 +1,177 @@
+"""How every command prints: a table for people, one JSON document for programs, or bare ids."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+Json = dict[str, Any]
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    QUIET = "quiet"
+
+
+Output = Annotated[Format, typer.Option("--output", "-o", help="table for people, json for programs, quiet for ids only.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A heading and the cell's text. Numbers stand at the right."""
+
+    heading: str
+    cell: Callable[[Json], str]
+    right: bool = False
+
+
+def column(heading: str, key: str) -> Column:
+    return Column(heading, lambda row: text(row.get(key)))
+
+
+def number(heading: str, key: str) -> Column:
+    return Column(heading, lambda row: text(row.get(key)), right=True)
+
+
+def text(value: object) -> str:
+    """A value as a cell: floats with four significant digits, nothing as ``-``."""
+    match value:
+        case None | "" | [] | {}:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.4g}"
+        case dict():
+            return " ".join(f"{key}={text(item)}" for key, item in value.items())
+        case list() | tuple():
+            return ", ".join(text(item) for item in value)
+        case _:
+            return str(value)
+
+
+def duration(seconds: float | None) -> str:
+    """``1h 02m``, ``3m 05s``, ``42s``, ``0.5s``."""
+    if seconds is None:
+        return "-"
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h {minutes:02}m"
+    return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"
+
+
+def size(size_bytes: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size_bytes < 1024:
+            return f"{size_bytes:.0f} {unit}" if unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1024
+    return f"{size_bytes:.1f} TiB"
+
+
+def moment(at_s: float | None) -> str:
+    return "-" if at_s is None else time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at_s))
+
+
+def print_json(document: object) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def print_json_line(document: object) -> None:
+    print(json.dumps(document, ensure_ascii=False), flush=True)
+
+
+def say(output: Format, line: str) -> None:
+    """A sentence for people; the other formats stay bare."""
+    if output is Format.TABLE:
+        print(line, flush=True)
+
+
+def warn(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def show_rows(output: Format, rows: Sequence[Json], columns: Sequence[Column], *, key: str = "id", empty: str = "none") -> None:
+    """A list of things. JSON gets the whole documents, quiet their ids."""
+    match output:
+        case Format.JSON:
+            print_json(list(rows))
+        case Format.QUIET:
+            for row in rows:
+                print(row[key])
+        case Format.TABLE if not rows:
+            print(empty)
+        case Format.TABLE:
+            print_table(columns, [[item.cell(row) for item in columns] for row in rows])
+
+
+def show_item(output: Format, item: Json, fields: Sequence[tuple[str, str]], *, key: str = "id") -> None:
+    """One thing: names and values below each other."""
+    match output:
+        case Format.JSON:
+            print_json(item)
+        case Format.QUIET:
+            print(item[key])
+        case Format.TABLE:
+            width = max((len(name) for name, _ in fields), default=0)
+            for name, value in fields:
+                first, *rest = (value or "-").splitlines()
+                print(f"{name:<{width}}  {first}")
+                for line in rest:
+                    print(f"{'':<{width}}  {line}")
+
+
+def print_table(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
+    """With lines and colours on a terminal, aligned text elsewhere."""
+    if sys.stdout.isatty():
+        _print_rich(columns, cells)
+        return
+    widths = [max(len(item.heading), *(len(row[index]) for row in cells)) for index, item in enumerate(columns)]
+    lines = [[item.heading.upper() for item in columns], *cells]
+    for line in lines:
+        parts = [value.rjust(width) if item.right else value.ljust(width) for item, value, width in zip(columns, line, widths, strict=True)]
+        print("  ".join(parts).rstrip())
+
+
+def _print_rich(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for item in columns:
+        table.add_column(item.heading, justify="right" if item.right else "left", no_wrap=item.right)
+    for row in cells:
+        table.add_row(*(Text(value, style=STATE_STYLES.get(value, "")) for value in row))
+    Console().print(table)
+
+
+STATE_STYLES = {
+    "running": "green",
+    "active": "green",
+    "ready": "green",
+    "completed": "bold green",
+    "done": "bold green",
+    "queued": "cyan",
+    "preparing": "cyan",
+    "stopping": "yellow",
+    "stopped": "yellow",
+    "draining": "yellow",
+    "pruned": "yellow",
+    "failed": "bold red",
+    "rejected": "bold red",
+    "lost": "bold red",
+    "deleted": "dim",
+    "deleting": "dim",
+}

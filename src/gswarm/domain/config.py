@@ -1,0 +1,258 @@
+"""Configuration of host and client: a file, then ``GSWARM_*`` variables, then flags, each before the one ahead of it.
+
+``config.yaml.example`` is ``render_example()``, so it always lists every key.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gswarm.domain.errors import InvalidInputError
+from gswarm.domain.values import Key, Kind, Problems, entries, join, nearest, read_value, to_plain, unknown_key
+
+VARIABLE_PREFIX = "GSWARM_"
+_OWN_PREFIXES = ("GSWARM_HOST_", "GSWARM_CLIENT_")
+"""Variables that begin so must be known; others, such as ``GSWARM_HOST`` and ``GSWARM_TOKEN``, are the command line's own."""
+MAX_VARIABLE_CHARS = 80
+_MIB = 1024 * 1024
+_GIB = 1024 * _MIB
+_BYTES_MAX = 2**62
+_SECONDS_MAX = 10 * 366 * 86400
+
+
+@dataclass(frozen=True, slots=True)
+class HttpTls:
+    """Both or none; none means the host's own certificate."""
+
+    cert_file: str | None = None
+    key_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostLimits:
+    max_clients: int = 2000
+    max_message_bytes: int = 4 * _MIB
+    max_request_bytes: int = 1_000_000
+    max_queued_events: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class HostConfig:
+    bind: str = "127.0.0.1"
+    port: int = 8090
+    http_port: int = 8091
+    pool_port: int = 8092
+    model_port: int = 9010
+    data_dir: str = "~/.gswarm"
+    lease_timeout_s: float = 15.0
+    undo_window_s: float = 600.0
+    snapshot_every_events: int = 2000
+    log_level: str = "info"
+    log_format: str = "text"
+    http_tls: HttpTls = HttpTls()
+    limits: HostLimits = HostLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    host: str | None = None
+    name: str | None = None
+    slots: str = "auto"
+    slots_per_gpu: int = 1
+    labels: tuple[tuple[str, str], ...] = ()
+    data_dir: str = "~/.gswarm"
+    cache_budget_bytes: int = 50 * _GIB
+    pool_bind: str | None = None
+    pool_port: int = 0
+    step_deadline_s: float = 600.0
+    resilient: bool = False
+    log_level: str = "info"
+    log_format: str = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    host: HostConfig = HostConfig()
+    client: ClientConfig = ClientConfig()
+
+
+def _port(name: str, about: str) -> Key:
+    return Key(name, Kind.INT, f"{about}; 0 means any free one.", unit="port", low=0, high=65535)
+
+
+def _count(name: str, about: str, unit: str = "", high: int = 10**9) -> Key:
+    return Key(name, Kind.INT, about, unit=unit, low=1, high=high)
+
+
+_LOG_KEYS = (
+    Key("log_level", Kind.TEXT, "Least important messages that are logged.", choices=("debug", "info", "warning", "error")),
+    Key("log_format", Kind.TEXT, "For people, or one JSON object a line.", choices=("text", "json")),
+)
+_SECTIONS: dict[str, tuple[Key, ...]] = {
+    "host": (
+        Key("bind", Kind.TEXT, "Address that the host listens on; other machines reach it only on another one than loopback."),
+        _port("port", "Where clients connect"),
+        _port("http_port", "REST and dashboard"),
+        _port("pool_port", "Where clients fetch and leave blobs"),
+        _port("model_port", "The OpenAI-compatible gateway"),
+        Key("data_dir", Kind.TEXT, "Journal, certificates, pool and logs."),
+        Key("lease_timeout_s", Kind.FLOAT, "A client that is silent that long has lost its grants.", unit="seconds", low=1, high=86400),
+        Key("undo_window_s", Kind.FLOAT, "A deleted run can be restored that long.", unit="seconds", low=0, high=_SECONDS_MAX),
+        _count("snapshot_every_events", "The journal is cut short after so many.", unit="events"),
+        *_LOG_KEYS,
+    ),
+    "host.http_tls": (
+        Key("cert_file", Kind.TEXT, "Certificate of the HTTP port as PEM; null means the host's own.", optional=True),
+        Key("key_file", Kind.TEXT, "Its key as PEM.", optional=True),
+    ),
+    "host.limits": (
+        _count("max_clients", "Clients connected at the same time.", high=100_000),
+        _count("max_message_bytes", "Largest message between host and client.", unit="bytes", high=_BYTES_MAX),
+        _count("max_request_bytes", "Largest body of an HTTP request.", unit="bytes", high=_BYTES_MAX),
+        _count("max_queued_events", "Events that wait for the journal before callers are refused."),
+    ),
+    "client": (
+        Key("host", Kind.TEXT, "Host to connect to, as ADDRESS:PORT.", optional=True),
+        Key("name", Kind.TEXT, "Name in the cluster; null means the machine's name.", optional=True),
+        Key("slots", Kind.TEXT, "What trains here: auto, cpu:2, gpu:0,1."),
+        _count("slots_per_gpu", "Runs that train on one GPU at once.", high=64),
+        Key("labels", Kind.PAIRS, "Words of your own about this client.", may_be_empty=True),
+        Key("data_dir", Kind.TEXT, "Certificate, pool and logs."),
+        Key("cache_budget_bytes", Kind.INT, "Disk that blobs may take.", unit="bytes", low=64 * _MIB, high=_BYTES_MAX),
+        Key("pool_bind", Kind.TEXT, "Address that its pool answers on; null means the one that reaches the host.", optional=True),
+        _port("pool_port", "Where its pool answers"),
+        Key("step_deadline_s", Kind.FLOAT, "A step that takes longer counts as hung.", unit="seconds", low=1, high=_SECONDS_MAX),
+        Key("resilient", Kind.BOOL, "Reconnects for ever, and trains on meanwhile."),
+        *_LOG_KEYS,
+    ),
+}
+CONFIG_KEYS: dict[str, Key] = {join(section, key.name): key for section, keys in _SECTIONS.items() for key in keys}
+"""By path, such as ``host.limits.max_clients``."""
+VARIABLES: dict[str, str] = {VARIABLE_PREFIX + path.replace(".", "_").upper(): path for path in CONFIG_KEYS}
+"""Paths by environment variable, such as ``GSWARM_HOST_LIMITS_MAX_CLIENTS``."""
+
+
+def load(mapping: object = None, env: Mapping[str, str] | None = None, flags: Mapping[str, object] | None = None) -> Config:
+    """The configuration: defaults, over them the file, over it the variables, over them the flags.
+
+    Args:
+        mapping: the loaded ``config.yaml``; ``None`` if there is none.
+        env: environment variables; those that are not gswarm's are passed over.
+        flags: values by path (``host.port``); ``None`` means that the flag was not given.
+
+    Raises:
+        InvalidInputError: naming every unknown key and every value that cannot be.
+    """
+    problems = Problems()
+    values: dict[str, Any] = {}
+    sources = (_from_file(mapping, "", problems), _from_variables(env or {}, problems), _from_flags(flags or {}, problems))
+    for source in sources:
+        for place, path, raw in source:
+            try:
+                values[path] = read_value(CONFIG_KEYS[path], raw)
+            except InvalidInputError as error:
+                problems.add_error(place, error)
+    problems.raise_if_any()
+    config = _build(values)
+    _check(config, problems)
+    problems.raise_if_any()
+    return config
+
+
+def render_example() -> str:
+    """``config.yaml.example``: every key with its default, unit and purpose."""
+    lines = [
+        "# Every key of gswarm's configuration with its default. All may be left out; unknown keys are refused.",
+        "# A variable goes before this file, a flag before both: host.port is GSWARM_HOST_PORT, host.limits.max_clients is",
+        "# GSWARM_HOST_LIMITS_MAX_CLIENTS. ~ is the home folder of whoever starts gswarm.",
+    ]
+    defaults = Config()
+    for section, keys in _SECTIONS.items():
+        depth = section.count(".")
+        lines += ["", "  " * depth + section.rsplit(".", 1)[-1] + ":"]
+        for key in keys:
+            unit = f" [{key.unit}]" if key.unit else ""
+            choices = f" One of {', '.join(key.allowed)}." if key.allowed else ""
+            lines.append(
+                "  " * (depth + 1) + f"{key.name}: {_yaml_text(key, _default(defaults, section, key))}  # {key.about}{choices}{unit}"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _from_file(raw: object, path: str, problems: Problems) -> Iterator[tuple[str, str, object]]:
+    """Yields where it was found, the path, and the value as written; so do the other sources."""
+    here = [known.rpartition(".")[2] for known in (*_SECTIONS, *CONFIG_KEYS) if known.rpartition(".")[0] == path]
+    for name, item in entries(raw, path, problems):
+        place = join(path, name)
+        if place in _SECTIONS:
+            yield from _from_file(item, place, problems)
+        elif place not in CONFIG_KEYS:
+            problems.add(place, unknown_key(name, here, problems))
+        elif item is not None:
+            yield place, place, item
+
+
+def _from_variables(env: Mapping[str, str], problems: Problems) -> Iterator[tuple[str, str, object]]:
+    for name in sorted(env):
+        if name in VARIABLES:
+            if env[name].strip():
+                yield name, VARIABLES[name], env[name]
+        elif name.startswith(_OWN_PREFIXES):
+            problems.add(name, _unknown_variable(name))
+
+
+def _unknown_variable(name: str) -> str:
+    near = nearest(name, [variable.lower() for variable in VARIABLES]) if len(name) <= MAX_VARIABLE_CHARS else None
+    return f"unknown variable; did you mean {near.upper()}?" if near else "unknown variable"
+
+
+def _from_flags(flags: Mapping[str, object], problems: Problems) -> Iterator[tuple[str, str, object]]:
+    for path, raw in flags.items():
+        if path not in CONFIG_KEYS:
+            problems.add(path, unknown_key(path, CONFIG_KEYS, problems))
+        elif raw is not None:
+            yield path, path, raw
+
+
+def _build(values: Mapping[str, Any]) -> Config:
+    def section(path: str) -> dict[str, Any]:
+        return {key.name: values[join(path, key.name)] for key in _SECTIONS[path] if join(path, key.name) in values}
+
+    host = HostConfig(**section("host"), http_tls=HttpTls(**section("host.http_tls")), limits=HostLimits(**section("host.limits")))
+    return Config(host=host, client=ClientConfig(**section("client")))
+
+
+def _check(config: Config, problems: Problems) -> None:
+    tls = config.host.http_tls
+    if (tls.cert_file is None) != (tls.key_file is None):
+        problems.add("host.http_tls", "cert_file and key_file belong together; give both or none")
+    ports = ("port", "http_port", "pool_port", "model_port")
+    taken: dict[int, str] = {}
+    for name in ports:
+        number = getattr(config.host, name)
+        if number and number in taken:
+            problems.add(f"host.{name}", f"is {number}, and so is host.{taken[number]}; every port needs a number of its own")
+        taken.setdefault(number, name)
+
+
+def _default(config: Config, section: str, key: Key) -> object:
+    owner: Any = config
+    for name in section.split("."):
+        owner = getattr(owner, name)
+    return getattr(owner, key.name)
+
+
+def _yaml_text(key: Key, value: object) -> str:
+    if key.kind is Kind.PAIRS:
+        return "{}"
+    plain = to_plain(value)
+    if plain is None:
+        return "null"
+    return str(plain).lower() if isinstance(plain, bool) else str(plain)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render_example())

@@ -1,0 +1,123 @@
+"""The REST API: one table of routes, each with the role it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+
+from gswarm.host.api import clients, events, experiments, models, pool, queue, run_data, run_logs, runs, system, tokens
+from gswarm.host.api.problem import install_error_handlers
+from gswarm.host.api.shield import Role, Shield, rule
+from gswarm.host.services import HostServices
+from gswarm.wire.server import is_loopback
+
+PREFIX = "/api/v1"
+_CDN = "https://cdn.jsdelivr.net"
+DOCS_POLICY = f"default-src 'self'; script-src 'unsafe-inline' {_CDN}; style-src 'unsafe-inline' {_CDN}; img-src 'self' data: https:"
+
+
+@dataclass(frozen=True, slots=True)
+class ApiRoute:
+    """A method on a path (below ``/api/v1``), who may call it, and what answers."""
+
+    method: str
+    path: str
+    role: Role
+    endpoint: Callable[..., Any]
+    status: int = 200
+
+
+ANYONE, VIEWER, OPERATOR, ADMIN = Role.ANYONE, Role.VIEWER, Role.OPERATOR, Role.ADMIN
+
+ROUTES = (
+    ApiRoute("GET", "/health", ANYONE, system.health),
+    ApiRoute("GET", "/ready", VIEWER, system.ready),
+    ApiRoute("GET", "/auth/whoami", VIEWER, system.whoami),
+    ApiRoute("GET", "/events", VIEWER, events.events),
+    ApiRoute("POST", "/experiments", OPERATOR, experiments.submit_experiment, 201),
+    ApiRoute("POST", "/experiments/validate", VIEWER, experiments.validate_experiment),
+    ApiRoute("GET", "/experiments", VIEWER, experiments.list_experiments),
+    ApiRoute("GET", "/experiments/{experiment}", VIEWER, experiments.get_experiment),
+    ApiRoute("GET", "/experiments/{experiment}/runs", VIEWER, experiments.experiment_runs),
+    ApiRoute("GET", "/experiments/{experiment}/results", VIEWER, experiments.experiment_results),
+    ApiRoute("GET", "/experiments/{experiment}/timeline", VIEWER, experiments.experiment_timeline),
+    ApiRoute("POST", "/experiments/{experiment}/stop", OPERATOR, experiments.stop_experiment),
+    ApiRoute("POST", "/experiments/{experiment}/resume", OPERATOR, experiments.resume_experiment),
+    ApiRoute("POST", "/experiments/{experiment}/restore", OPERATOR, experiments.restore_experiment),
+    ApiRoute("DELETE", "/experiments/{experiment}", OPERATOR, experiments.delete_experiment),
+    ApiRoute("GET", "/runs", VIEWER, runs.list_runs),
+    ApiRoute("GET", "/runs/{run}", VIEWER, runs.get_run),
+    ApiRoute("POST", "/runs/{run}/stop", OPERATOR, runs.stop_run),
+    ApiRoute("POST", "/runs/{run}/resume", OPERATOR, runs.resume_run),
+    ApiRoute("POST", "/runs/{run}/clone", OPERATOR, runs.clone_run, 201),
+    ApiRoute("POST", "/runs/{run}/restore", OPERATOR, runs.restore_run),
+    ApiRoute("DELETE", "/runs/{run}", OPERATOR, runs.delete_run),
+    ApiRoute("POST", "/runs/{run}/verify", OPERATOR, runs.verify_run, 202),
+    ApiRoute("POST", "/runs/{run}/export", OPERATOR, runs.export_run, 202),
+    ApiRoute("GET", "/runs/{run}/metrics", VIEWER, run_data.run_metrics),
+    ApiRoute("GET", "/runs/{run}/logs", VIEWER, run_logs.run_logs),
+    ApiRoute("GET", "/runs/{run}/checkpoints", VIEWER, run_data.run_checkpoints),
+    ApiRoute("GET", "/runs/{run}/explain", VIEWER, run_data.run_explain),
+    ApiRoute("GET", "/clients", VIEWER, clients.list_clients),
+    ApiRoute("GET", "/clients/{name}", VIEWER, clients.get_client),
+    ApiRoute("POST", "/clients/{name}/drain", OPERATOR, clients.drain_client),
+    ApiRoute("POST", "/clients/{name}/resume", OPERATOR, clients.resume_client),
+    ApiRoute("POST", "/clients/{name}/disconnect", OPERATOR, clients.disconnect_client),
+    ApiRoute("GET", "/queue", VIEWER, queue.list_jobs),
+    ApiRoute("GET", "/queue/{job}", VIEWER, queue.get_job),
+    ApiRoute("GET", "/pool/{manifest}/files", OPERATOR, pool.pool_files),
+    ApiRoute("GET", "/pool/{manifest}/files/{name:path}", OPERATOR, pool.pool_file),
+    ApiRoute("POST", "/tokens", ADMIN, tokens.create_token, 201),
+    ApiRoute("GET", "/tokens", ADMIN, tokens.list_tokens),
+    ApiRoute("DELETE", "/tokens/{token}", ADMIN, tokens.revoke_token),
+)
+RULES = (
+    *(rule(route.method, PREFIX + route.path, route.role) for route in ROUTES),
+    rule("GET", "/openapi.json", VIEWER),
+    rule("GET", "/docs", VIEWER),
+)
+
+
+def create_app(services: HostServices) -> FastAPI:
+    """The API over a host's services. Routes come from the table and nowhere else."""
+    app = FastAPI(
+        title="gswarm",
+        version=services.version,
+        description="Errors are `application/problem+json`. Writes take `Idempotency-Key`. Lists take `limit` and `cursor`.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        responses={"default": {"model": models.Problem, "description": "What is wrong and what to do"}},
+    )
+    app.state.services = services
+    for route in ROUTES:
+        app.add_api_route(
+            PREFIX + route.path, route.endpoint, methods=[route.method], status_code=route.status, tags=[route.path.split("/")[1]]
+        )
+    app.add_route("/openapi.json", _openapi, methods=["GET"], include_in_schema=False)
+    app.add_route("/docs", _docs, methods=["GET"], include_in_schema=False)
+    install_error_handlers(app)
+    app.add_middleware(
+        Shield,
+        rules=RULES,
+        authenticate=services.tokens.authenticate,
+        body_bytes_max=services.config.limits.max_request_bytes,
+        loopback=is_loopback(services.config.bind),
+    )
+    return app
+
+
+async def _openapi(request: Request) -> Response:
+    return JSONResponse(request.app.openapi())
+
+
+async def _docs(_request: Request) -> Response:
+    page: HTMLResponse = get_swagger_ui_html(openapi_url="/openapi.json", title="gswarm")
+    page.headers["Content-Security-Policy"] = DOCS_POLICY
+    return page

@@ -1,0 +1,301 @@
+"""What the REST API answers. Times are seconds since the epoch (``*_at``), durations end in ``_s``, sizes in ``_bytes``."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+
+
+class Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Page(Model, Generic[T]):
+    items: list[T]
+    next_cursor: str | None = Field(None, description="Pass it as ``cursor`` for the next page; null on the last one.")
+
+
+class Problem(Model):
+    """Every error's body, as ``application/problem+json``."""
+
+    type: str
+    title: str
+    status: int
+    detail: str = Field(description="What is wrong.")
+    code: str = Field(description="Stable name of the kind of error.")
+    hint: str = Field("", description="What to do about it.")
+    possible: list[str] = Field([], description="Operations that the state allows now.")
+
+
+class FailureView(Model):
+    code: str
+    message: str
+    log_tail: str = ""
+
+
+class MetricView(Model):
+    name: str
+    goal: str
+
+
+class BestView(Model):
+    """The best value of the experiment's metric so far."""
+
+    metric: str
+    value: float
+    step: int
+    checkpoint: str | None = Field(None, description="Manifest digest, if that checkpoint is kept.")
+
+
+class GrantView(Model):
+    generation: int
+    client: str
+    slot: str
+    from_step: int
+    to_step: int
+    phase: str
+    granted_at: float
+
+
+class CheckpointView(Model):
+    step: int
+    manifest: str
+    weights_digest: str
+    size_bytes: int
+    metrics: dict[str, float]
+    holders: list[str]
+    latest: bool
+    best: bool
+
+
+class RunView(Model):
+    id: str
+    name: str
+    experiment: str
+    state: str
+    possible: list[str] = Field(description="Operations that the state allows now.")
+    position: int = Field(description="Committed optimizer steps.")
+    current_step: int = Field(description="Newest step that a training metric is known of; at least the position.")
+    first_step: int
+    total_steps: int
+    steps_per_epoch: int
+    epoch: float = Field(description="Passes over the data so far, by current_step.")
+    chunks_done: int
+    chunks_total: int
+    changes: dict[str, str] = Field(description="What the search or the clone set.")
+    metrics: dict[str, float] = Field(description="Newest value of every metric.")
+    best: BestView | None
+    slot: str | None = Field(description="Where it trains now.")
+    home: str | None = Field(description="The slot that last held it.")
+    grants: list[GrantView]
+    generation: int
+    step_time_s: float | None
+    eta_s: float | None = Field(description="Training time that is left on one slot.")
+    failure: FailureView | None
+    parent: str | None
+    warm_start: str | None
+    verification: dict[str, Any] | None = Field(description="The newest result of verify.")
+    checkpoints: int
+    created_at: float
+    ended_at: float | None
+    spec: dict[str, Any]
+
+
+class ExperimentView(Model):
+    id: str
+    name: str
+    state: str
+    possible: list[str] = Field(description="Operations that are possible for at least one run.")
+    runs: int = Field(description="Runs that are not deleted; the planned number while preparing.")
+    states: dict[str, int] = Field(description="Runs by state.")
+    steps_done: int
+    steps_total: int
+    eta_s: float | None = Field(description="An estimate from measured step times over the slots that are ready.")
+    metric: MetricView
+    best: BestView | None
+    best_run: str | None
+    max_skew: int
+    priority: int
+    failure: FailureView | None
+    created_at: float
+    ended_at: float | None
+    spec: dict[str, Any]
+
+
+class PlannedRun(Model):
+    changes: dict[str, str]
+    spec: dict[str, Any]
+
+
+class ValidationView(Model):
+    """What submitting this file would do."""
+
+    name: str
+    spec: dict[str, Any] = Field(description="The file in canonical form.")
+    notes: list[str] = Field(description="Aliases that were understood, and the like.")
+    runs: list[PlannedRun]
+
+
+class ResultRow(Model):
+    rank: int | None = Field(description="null while the metric has no value.")
+    id: str = Field(description="Of the run.")
+    name: str
+    state: str
+    changes: dict[str, str]
+    value: float | None = Field(description="Best value of the metric.")
+    step: int | None = Field(description="The step of that value.")
+    metrics: dict[str, float] = Field(description="All metrics of that step.")
+    position: int
+    total_steps: int
+    checkpoint: str | None
+    weights_digest: str | None
+    holders: list[str]
+
+
+class ResultsView(Model):
+    experiment: str
+    metric: MetricView
+    rows: list[ResultRow]
+
+
+class TimelineChunk(Model):
+    """One commit: the steps since the commit before."""
+
+    run: str
+    from_step: int
+    to_step: int
+    metrics: dict[str, float]
+    checkpoint_kept: bool
+
+
+class TimelineView(Model):
+    experiment: str
+    chunks: list[TimelineChunk]
+
+
+class CloneRequest(Model):
+    set: dict[str, Any] = Field({}, description="Keys of the run's spec to change.")
+    warm_start: str | int | None = Field(None, description="latest, best, a step, or null for a cold clone.")
+
+
+class ExportRequest(Model):
+    format: str = "adapter"
+    checkpoint: str | int = Field("best", description="best, latest or a step.")
+
+
+class SeriesView(Model):
+    metric: str
+    points: list[tuple[int, float | None, float]] = Field(description="(step, value, at) in step order; null where not finite.")
+
+
+class MetricsView(Model):
+    run: str
+    metrics: list[str]
+    series: list[SeriesView]
+
+
+class LogLineView(Model):
+    line: int
+    at: float
+    level: str
+    text: str
+
+
+class LogView(Model):
+    run: str
+    lines: list[LogLineView]
+    next_line: int = Field(description="Pass it as ``after_line`` for what follows.")
+
+
+class ExplainView(Model):
+    run: str
+    state: str
+    text: str
+
+
+class JobView(Model):
+    id: str
+    kind: str
+    state: str = Field(description="queued, running, done or failed.")
+    experiment: str | None
+    run: str | None
+    client: str | None
+    requested_at: float
+    request: dict[str, Any]
+    result: dict[str, Any] | None
+    failure: FailureView | None
+
+
+class SlotView(Model):
+    id: str
+    device: str
+    device_name: str
+    threads: int
+    memory_bytes: int
+    runs: list[str] = Field(description="Runs that hold it, the one that trains first.")
+
+
+class ClientView(Model):
+    name: str
+    state: str
+    connected: bool
+    version: str
+    slots: list[SlotView]
+    labels: dict[str, str]
+    registered_at: float
+    lost_at: float | None
+    lost_reason: str
+
+
+class TokenRequest(Model):
+    role: str
+    ttl_s: float | None = Field(None, gt=0, description="null takes the role's default.")
+    uses: int | None = Field(None, ge=1, le=10_000, description="How often a client token can be exchanged; 1 by default.")
+
+
+class TokenView(Model):
+    id: str
+    role: str
+    created_at: float
+    expires_at: float | None
+    uses_left: int | None = Field(description="Joins that are left; null for tokens of the API.")
+    revoked_at: float | None
+    last_used_at: float | None
+
+
+class NewTokenView(TokenView):
+    token: str = Field(description="Shown this once.")
+
+
+class PrincipalView(Model):
+    token_id: str
+    role: str
+
+
+class HealthView(Model):
+    status: str
+    version: str
+
+
+class ReadyView(Model):
+    ready: bool
+    version: str
+    clients: int
+    slots: int
+    seq: int = Field(description="Sequence number of the newest journal entry.")
+    uptime_s: float
+    refused_reports: int = Field(description="Reports whose lease was over; they did not count.")
+
+
+class PoolFile(Model):
+    name: str
+    digest: str
+    size_bytes: int
+
+
+class PoolFilesView(Model):
+    manifest: str
+    files: list[PoolFile]

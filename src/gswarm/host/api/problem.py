@@ -1,0 +1,95 @@
+"""Errors as ``application/problem+json`` (RFC 9457), whatever raised them."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from gswarm.domain.errors import ConflictError, GswarmError, InvariantError
+
+MEDIA_TYPE = "application/problem+json"
+SECURITY_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+_log = logging.getLogger("gswarm.host.api")
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    hint: str = "",
+    possible: tuple[str, ...] = (),
+    headers: dict[str, str] | None = None,
+) -> JSONResponse:
+    """One problem document. ``possible`` lists the operations that the state allows now."""
+    body: dict[str, Any] = {
+        "type": f"urn:gswarm:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "hint": hint,
+        "possible": list(possible),
+    }
+    return JSONResponse(body, status_code=status, headers=SECURITY_HEADERS | (headers or {}), media_type=MEDIA_TYPE)
+
+
+def problem_of(error: GswarmError) -> JSONResponse:
+    """The problem document of a typed error; 401 names the scheme to log in with (RFC 6750)."""
+    possible = error.possible if isinstance(error, ConflictError) else ()
+    headers = {"WWW-Authenticate": 'Bearer realm="gswarm"'} if error.http_status == HTTPStatus.UNAUTHORIZED else None
+    return problem(error.http_status, error.code, error.message, error.hint, tuple(possible), headers)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """After this every answer of 400 and above is a problem document."""
+    app.add_exception_handler(GswarmError, _on_gswarm_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_error)
+    app.add_exception_handler(Exception, _on_unexpected)
+
+
+async def _on_gswarm_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, GswarmError)
+    if isinstance(error, InvariantError):
+        _log.critical("impossible state while answering %s %s: %s", request.method, request.url.path, error)
+    return problem_of(error)
+
+
+async def _on_validation_error(_request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    faults = [f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in error.errors()[:5]]
+    return problem(422, "invalid_input", "; ".join(faults), "see /docs for what the request takes")
+
+
+async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    match error.status_code:
+        case 404:
+            return problem(404, "not_found", f"there is nothing at {path}", "see /docs for the paths")
+        case 405:
+            allowed = (error.headers or {}).get("Allow", "")
+            detail = f"{request.method} is not possible at {path}"
+            return problem(405, "method_not_allowed", detail, f"possible: {allowed}", headers={"Allow": allowed})
+        case 413:
+            return problem(413, "too_large", str(error.detail), "send a smaller file")
+        case status:
+            return problem(status, "invalid_input" if status < 500 else "internal", str(error.detail))
+
+
+async def _on_unexpected(request: Request, error: Exception) -> JSONResponse:
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return problem(500, "internal", "the host made a mistake", "its log has the details")

@@ -1,0 +1,50 @@
+"""Tokens: who may speak to this API, and which machines may join."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gswarm.domain.errors import NotFoundError
+from gswarm.host.api import models
+from gswarm.host.api.deps import ServicesDep
+from gswarm.host.api.paging import Cursor, Limit, page
+from gswarm.host.auth import TokenInfo
+
+
+def _fields(info: TokenInfo) -> models.TokenView:
+    return models.TokenView(
+        id=info.id,
+        role=info.role,
+        created_at=info.created_at_s,
+        expires_at=info.expires_at_s,
+        uses_left=info.uses_left,
+        revoked_at=info.revoked_at_s,
+        last_used_at=info.last_used_at_s,
+    )
+
+
+async def create_token(services: ServicesDep, body: models.TokenRequest) -> models.NewTokenView:
+    """A new token: a client token joins machines to the cluster, the others speak to this API."""
+    created = await asyncio.to_thread(services.tokens.create, body.role, body.ttl_s, body.uses)
+    view = await _one(services, created.id)
+    return models.NewTokenView(**view.model_dump(), token=created.text)
+
+
+async def list_tokens(services: ServicesDep, limit: Limit = 100, cursor: Cursor = None) -> models.Page[models.TokenView]:
+    """All tokens without their secrets, the newest first, ended ones too."""
+    known = await asyncio.to_thread(services.tokens.list)
+    chosen, following = page(known, lambda info: info.id, limit, cursor)
+    return models.Page(items=[_fields(info) for info in chosen], next_cursor=following)
+
+
+async def revoke_token(services: ServicesDep, token: str) -> models.TokenView:
+    """End a token now. Idempotent."""
+    await asyncio.to_thread(services.tokens.revoke, token)
+    return await _one(services, token)
+
+
+async def _one(services: ServicesDep, token_id: str) -> models.TokenView:
+    for info in await asyncio.to_thread(services.tokens.list):
+        if info.id == token_id:
+            return _fields(info)
+    raise NotFoundError(f"there is no token {token_id!r}", "'gswarm token list' shows them")

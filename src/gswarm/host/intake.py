@@ -1,0 +1,57 @@
+"""Training metrics and log lines of clients, into their stores."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from gswarm.domain.ids import ClientName, RunId
+from gswarm.domain.messages import LogLine, MetricBatch, StepMetrics
+from gswarm.domain.plan import Run
+from gswarm.profiler.series import SeriesStore
+from gswarm.scheduler.core import ClusterState
+
+
+class LogStore(Protocol):
+    def append(self, lines: Sequence[LogLine]) -> None:
+        """Stores lines of any runs; blocking."""
+
+
+class MetricIntake:
+    """Stores what a client may tell: metrics and logs of runs that it holds or held last. The rest is counted and left."""
+
+    def __init__(self, state: ClusterState, series: SeriesStore, run_logs: LogStore) -> None:
+        self._state = state
+        self._series = series
+        self._run_logs = run_logs
+        self.refused_count = 0
+
+    async def store(self, client: ClientName, batch: MetricBatch) -> None:
+        """Returns once the batch is stored. Raises StorageError."""
+        runs = {row.run for row in batch.steps} | {line.run for line in batch.logs}
+        allowed = {run for run in runs if self._may_tell(client, run)}
+        generations = {run: self._state.runs[run].generation for run in allowed}
+        steps = [row for row in batch.steps if row.run in allowed and row.generation <= generations[row.run]]
+        logs = [line for line in batch.logs if line.run in allowed]
+        self.refused_count += len(batch.steps) - len(steps) + len(batch.logs) - len(logs)
+        if steps or logs:
+            await asyncio.to_thread(self._write, steps, logs)
+
+    def _write(self, steps: list[StepMetrics], logs: list[LogLine]) -> None:
+        if steps:
+            self._series.append(steps)
+        if logs:
+            self._run_logs.append(logs)
+
+    def _may_tell(self, client: ClientName, run_id: RunId) -> bool:
+        run = self._state.runs.get(run_id)
+        return run is not None and client in _holders(self._state, run)
+
+
+def _holders(state: ClusterState, run: Run) -> set[str]:
+    """Metrics travel apart from reports and may come after the grant's end, so past holders that are still known count too."""
+    holders: set[str] = {grant.client for grant in run.grants}
+    if run.home is not None and run.home in state.slots:
+        holders.add(state.slots[run.home].client)
+    return holders.union(*(checkpoint.holders for checkpoint in run.checkpoints))

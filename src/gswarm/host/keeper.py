@@ -1,0 +1,105 @@
+"""What the host does with its own copies of blobs: looks whether a checkpoint is complete before it counts, and sweeps."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+from gswarm.datapool.manifest import reachable
+from gswarm.datapool.refs import Pins
+from gswarm.datapool.store import BlobStore
+from gswarm.datapool.sweep import GRACE_S, sweep
+from gswarm.domain.errors import GswarmError
+from gswarm.domain.ids import Digest
+from gswarm.host.clock import Clock, TimerHandle
+
+SWEEP_DELAY_S = 30.0
+"""Requests for a sweep within this time are one sweep: every commit may drop an older checkpoint."""
+
+_log = logging.getLogger("gswarm.host.pool")
+
+
+class PoolKeeper:
+    """Guards and sweeps the host's pool. All methods are called on the event loop's thread; disk work runs in threads.
+
+    Args:
+        roots: the plan's live roots, as of a moment when state and disk are equal.
+        on_swept: told the roots after each sweep, for the clients' pools.
+    """
+
+    def __init__(
+        self,
+        store: BlobStore,
+        pins: Pins,
+        clock: Clock,
+        roots: Callable[[], Awaitable[Sequence[Digest]]],
+        on_swept: Callable[[Sequence[Digest]], None],
+        sweep_delay_s: float = SWEEP_DELAY_S,
+    ) -> None:
+        self.store = store
+        self.pins = pins
+        self._clock = clock
+        self._roots = roots
+        self._on_swept = on_swept
+        self._sweep_delay_s = sweep_delay_s
+        self._timer: TimerHandle | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+        self._timer_due_s = 0.0
+        self._follow_up = False
+        self._closed = False
+
+    async def lacking(self, manifest: Digest) -> list[Digest]:
+        """What the host lacks of a manifest. What it has is safe from the sweep for the grace time, so that it can become a root.
+
+        Raises:
+            CorruptDataError: the manifest's bytes are damaged or no manifest.
+        """
+        return await asyncio.to_thread(self._renew, manifest)
+
+    def _renew(self, manifest: Digest) -> list[Digest]:
+        if not self.store.renew(manifest):
+            return [manifest]
+        return sorted(digest for digest in reachable(self.store, manifest) if not self.store.renew(digest))
+
+    def request_sweep(self) -> None:
+        """Sweeps soon, and again when what is too young to go now has grown old. Requests until then are the same one."""
+        self._follow_up = True
+        if self._timer is None or self._timer_due_s > self._clock.now_s() + self._sweep_delay_s:
+            self._arm(self._sweep_delay_s)
+
+    def _arm(self, delay_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_due_s = self._clock.now_s() + delay_s
+        self._timer = self._clock.call_at(self._timer_due_s, self._start_sweep)
+
+    def _start_sweep(self) -> None:
+        self._timer = None
+        if self._sweeping is not None:
+            self._arm(self._sweep_delay_s)
+            return
+        self._sweeping = asyncio.get_running_loop().create_task(self._sweep(), name="pool-sweep")
+
+    async def _sweep(self) -> None:
+        try:
+            roots = await self._roots()
+            swept = await asyncio.to_thread(sweep, self.store, roots, self.pins, self._clock.now_s())
+            if swept.digests:
+                _log.info("swept %d blobs, %d bytes", len(swept.digests), swept.freed_bytes)
+            self._on_swept(roots)
+        except GswarmError as error:
+            _log.warning("the pool was not swept: %s", error)
+        finally:
+            self._sweeping = None
+            if self._follow_up and self._timer is None and not self._closed:
+                self._follow_up = False
+                self._arm(GRACE_S + self._sweep_delay_s)
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._sweeping is not None:
+            await self._sweeping

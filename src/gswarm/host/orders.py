@@ -1,0 +1,99 @@
+"""Effects as messages for clients: what an order says beyond the ids is looked up in the plan. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from gswarm.domain.ids import SlotId
+from gswarm.domain.messages import DropOrder, GrantOrder, HostMessage, JobOrder, RevokeOrder, StopOrder
+from gswarm.domain.plan import Checkpoint, Experiment, Grant, Job, JobKind, Run
+from gswarm.domain.spec import Durability, RunSpec
+from gswarm.scheduler.core import ClusterState
+from gswarm.scheduler.effects import Effect, SendDrop, SendGrant, SendJob, SendRevoke, SendStop
+
+_SPEC = TypeAdapter(RunSpec)
+_SPECS = TypeAdapter(tuple[RunSpec, ...])
+_CHECKPOINT = TypeAdapter(Checkpoint | None)
+
+
+def order_of(state: ClusterState, effect: Effect) -> HostMessage | None:
+    """The message that carries out ``effect``, or ``None`` if it is not for a client, or its job is gone."""
+    match effect:
+        case SendGrant(grant=grant):
+            run = state.runs[grant.run]
+            return grant_order(grant, run, state.experiments[run.experiment])
+        case SendStop(run=run_id, generation=generation):
+            return StopOrder(run_id, generation)
+        case SendRevoke(run=run_id, generation=generation):
+            return RevokeOrder(run_id, generation)
+        case SendDrop(run=run_id):
+            return DropOrder(run_id)
+        case SendJob(job=job_id):
+            job = state.jobs.get(job_id)
+            return JobOrder(job.id, job.kind, _job_request(state, job)) if job is not None else None
+        case _:
+            return None
+
+
+def grant_order(grant: Grant, run: Run, experiment: Experiment) -> GrantOrder:
+    """A run that has committed nothing begins at its start: a parent's checkpoint (a warm clone) or the base."""
+    warm_start = run.latest is None and run.start is not None
+    local = experiment.spec.checkpoint.durability is Durability.LOCAL
+    return GrantOrder(
+        run=run.id,
+        generation=grant.generation,
+        slot_index=slot_index(grant.slots[0]),
+        from_step=grant.from_step,
+        to_step=grant.to_step,
+        total_steps=run.total_steps,
+        steps_per_epoch=run.steps_per_epoch,
+        spec=run.spec,
+        base=run.base,
+        data=run.data,
+        checkpoint=run.start if warm_start else run.latest,
+        warm_start=warm_start,
+        durability=Durability.LOCAL.value if local else Durability.REPLICATED.value,
+        first_step=run.first_step,
+    )
+
+
+def slot_index(slot: SlotId) -> int:
+    """``3`` of ``gpu-node-1/3``."""
+    return int(slot.rpartition("/")[2])
+
+
+def _job_request(state: ClusterState, job: Job) -> str:
+    """The job's arguments as JSON text: what was asked for, and what the plan knows about its subject.
+
+    ``prepare``: runs. ``verify``: spec, base, data, total_steps, steps_per_epoch, start, warm_start, first_step, until_step,
+    weights_digest, manifest. ``export``: spec, base, checkpoint, format.
+    """
+    asked: dict[str, Any] = json.loads(job.request_json or "{}")
+    if job.kind is JobKind.PREPARE:
+        planned = state.experiments[job.experiment].planned if job.experiment is not None else ()
+        return json.dumps(asked | {"runs": _SPECS.dump_python(planned, mode="json")})
+    assert job.run is not None
+    run = state.runs[job.run]
+    known: dict[str, Any] = {"spec": _SPEC.dump_python(run.spec, mode="json"), "base": run.base}
+    if job.kind is JobKind.EXPORT:
+        checkpoint = next((kept for kept in run.checkpoints if kept.step == asked.get("step")), run.latest)
+        return json.dumps(asked | known | {"checkpoint": _CHECKPOINT.dump_python(checkpoint, mode="json")})
+    latest = run.latest
+    return json.dumps(
+        asked
+        | known
+        | {
+            "data": run.data,
+            "total_steps": run.total_steps,
+            "steps_per_epoch": run.steps_per_epoch,
+            "start": _CHECKPOINT.dump_python(run.start, mode="json"),
+            "warm_start": run.start is not None,
+            "first_step": run.first_step,
+            "until_step": run.position,
+            "weights_digest": latest.weights_digest if latest is not None else None,
+            "manifest": latest.manifest if latest is not None else None,
+        }
+    )

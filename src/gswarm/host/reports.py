@@ -1,0 +1,138 @@
+"""What clients report, as events: the check before a commit, and the memory of what was refused."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from gswarm.domain.errors import ConflictError, CorruptDataError, FencedError, ForbiddenError, GswarmError, InvalidInputError, NotFoundError
+from gswarm.domain.ids import HOST_HOLDER, ClientName, RunId
+from gswarm.domain.messages import (
+    Ack,
+    ChunkCommittedReport,
+    ChunkFailedReport,
+    ChunkTrainedReport,
+    GrantReturnedReport,
+    JobReport,
+    ReliableMessage,
+)
+from gswarm.domain.plan import Checkpoint, Run
+from gswarm.domain.spec import Durability
+from gswarm.host.clock import Clock
+from gswarm.host.keeper import PoolKeeper
+from gswarm.host.loop import PlanLoop
+from gswarm.scheduler.core import ClusterState
+from gswarm.scheduler.events import ChunkCommitted, ChunkFailed, ChunkTrained, Event, GrantReturned, JobFinished
+
+REFUSED_KEPT_MAX = 200
+INCOMPLETE = "incomplete"
+"""Code of the answer to a commit of which the host's pool lacks blobs: push them and report again."""
+
+_FOR_GOOD = (FencedError, ConflictError, NotFoundError, InvalidInputError, ForbiddenError, CorruptDataError)
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedReport:
+    """A report that does not count, for people to see."""
+
+    at_s: float
+    client: ClientName
+    kind: str
+    subject: str
+    """The run or job."""
+    generation: int | None
+    code: str
+    message: str
+
+
+class ReportDesk:
+    """Takes clients' reliable messages into the plan and says what to answer."""
+
+    def __init__(self, loop: PlanLoop, keeper: PoolKeeper, clock: Clock) -> None:
+        self._loop = loop
+        self._keeper = keeper
+        self._clock = clock
+        self.refused_count = 0
+        self.refused: deque[RefusedReport] = deque(maxlen=REFUSED_KEPT_MAX)
+
+    async def take(self, client: ClientName, report: ReliableMessage) -> Ack:
+        """Journals the report, or refuses it for good.
+
+        Raises:
+            GswarmError: neither was possible now (the queue is full, the disk failed); the client keeps the report and sends it again.
+        """
+        if already_counts(self._loop.state, client, report):
+            return Ack(report.seq, accepted=True)
+        try:
+            if isinstance(report, ChunkCommittedReport):
+                return await self._commit(client, report)
+            await self._loop.submit(event_of(client, report))
+        except _FOR_GOOD as error:
+            return self._refuse(client, report, error)
+        return Ack(report.seq, accepted=True)
+
+    async def _commit(self, client: ClientName, report: ChunkCommittedReport) -> Ack:
+        """The bytes come first: a position must never be ahead of what can be resumed."""
+        run = self._loop.state.runs.get(report.run)
+        if run is None or self._durability(run) is Durability.LOCAL:
+            await self._loop.submit(_committed(client, report, (client,)))
+            return Ack(report.seq, accepted=True)
+        lacking = await self._keeper.lacking(report.checkpoint.manifest)
+        if lacking:
+            message = f"the host lacks {len(lacking)} blobs of {report.checkpoint.manifest}, the first is {lacking[0]}"
+            return Ack(report.seq, accepted=False, error_code=INCOMPLETE, message=message)
+        await self._loop.submit(_committed(client, report, (client, HOST_HOLDER)))
+        return Ack(report.seq, accepted=True)
+
+    def _durability(self, run: Run) -> Durability:
+        return self._loop.state.experiments[run.experiment].spec.checkpoint.durability
+
+    def _refuse(self, client: ClientName, report: ReliableMessage, error: GswarmError) -> Ack:
+        subject, generation = (report.job, None) if isinstance(report, JobReport) else (report.run, report.generation)
+        kind = type(report).__name__.removesuffix("Report")
+        self.refused_count += 1
+        self.refused.append(RefusedReport(self._clock.now_s(), client, kind, subject, generation, error.code, error.message))
+        return Ack(report.seq, accepted=False, error_code=error.code, message=str(error))
+
+
+def already_counts(state: ClusterState, client: ClientName, report: ReliableMessage) -> bool:
+    """Whether this very report took effect before: it was flushed, but the client was cut off before it heard so."""
+    match report:
+        case ChunkCommittedReport(checkpoint=checkpoint):
+            return any(kept.step == checkpoint.step and kept.manifest == checkpoint.manifest for kept in _kept(state, report.run))
+        case ChunkTrainedReport(reached_step=step):
+            return any(kept.step == step and client in kept.holders for kept in _kept(state, report.run))
+        case JobReport():
+            job = state.jobs.get(report.job)
+            outcome = (report.result_json, report.failure)
+            return job is not None and job.client == client and outcome == (job.result_json, job.failure) and outcome != (None, None)
+        case ChunkFailedReport() | GrantReturnedReport():
+            return False
+        case _:
+            assert_never(report)
+
+
+def _kept(state: ClusterState, run_id: RunId) -> list[Checkpoint]:
+    run = state.runs.get(run_id)
+    return run.checkpoints if run is not None else []
+
+
+def event_of(client: ClientName, report: ChunkTrainedReport | ChunkFailedReport | GrantReturnedReport | JobReport) -> Event:
+    """The report as an event of that client."""
+    match report:
+        case ChunkTrainedReport():
+            return ChunkTrained(client, report.run, report.generation, report.reached_step, report.step_time_s)
+        case ChunkFailedReport():
+            return ChunkFailed(client, report.run, report.generation, report.failure)
+        case GrantReturnedReport():
+            return GrantReturned(client, report.run, report.generation)
+        case JobReport():
+            return JobFinished(client, report.job, report.result_json, report.failure, report.sizes)
+        case _:
+            assert_never(report)
+
+
+def _committed(client: ClientName, report: ChunkCommittedReport, holders: tuple[str, ...]) -> ChunkCommitted:
+    """Who holds the bytes is the host's finding, not the client's claim."""
+    return ChunkCommitted(client, report.run, report.generation, replace(report.checkpoint, holders=holders))

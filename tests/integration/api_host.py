@@ -1,0 +1,175 @@
+"""A host's REST API over the real plan and journal, on a port of its own, with the test in the place of clients."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from gswarm.datapool.disk import DiskStore
+from gswarm.domain.config import HostConfig
+from gswarm.domain.errors import NotFoundError
+from gswarm.domain.ids import ClientName, Digest, JobId, RunId, SlotId
+from gswarm.domain.plan import Checkpoint, RunSize, RunState, SlotSpec
+from gswarm.host.auth import TokenStore
+from gswarm.host.http import HttpServer
+from gswarm.host.journal.sqlite import SqliteJournal
+from gswarm.host.loop import PlanLoop, Submitted
+from gswarm.host.services import HostServices
+from gswarm.host.sessions import SessionManager
+from gswarm.profiler.run_logs import RunLogStore
+from gswarm.profiler.sqlite_series import SqliteSeriesStore
+from gswarm.scheduler.core import ClusterState
+from gswarm.scheduler.events import ChunkCommitted, ChunkTrained, ClientRegistered, Event, JobFinished, TimerFired
+from gswarm.sdk import Host
+from gswarm.wire.tls import CertificateAuthority
+
+CLIENT = ClientName("left")
+EXPERIMENT: dict[str, Any] = {
+    "experiment": "tiny",
+    "base": {"model_name_or_path": "tiny-model", "dataset": "tiny-data", "num_train_epochs": 1},
+    "search": {"parameters": {"learning_rate": {"values": [1.0e-5, 1.0e-4]}}},
+    "chunks": {"num_chunks": 4},
+}
+TOTAL_STEPS = 16
+
+
+@dataclass
+class FakeSessions:
+    """Stands in for connected clients."""
+
+    connected: frozenset[str] = frozenset({CLIENT})
+    refused_reports: int = 3
+    asked_to_leave: list[str] = field(default_factory=list)
+
+    async def disconnect(self, client: ClientName, reason: str) -> None:
+        if client not in self.connected:
+            raise NotFoundError(f"client {client} is not connected")
+        self.asked_to_leave.append(f"{client}: {reason}")
+
+
+class ApiHost:
+    """The parts behind the API, on an event loop in a thread. Events of clients are submitted by the test."""
+
+    def __init__(self, root: Path, config: HostConfig) -> None:
+        self.root = root
+        self.sessions = FakeSessions()
+        self.store = DiskStore(root / "pool")
+        self.series = SqliteSeriesStore(root / "series.db")
+        self.run_logs = RunLogStore(root / "logs")
+        self.tokens = TokenStore(root / "auth.db", CertificateAuthority.create("c" * 32), lambda: 8092, time.time)
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
+        self.call(self._open(config))
+        self.url = f"http://127.0.0.1:{self._server.port}"
+        self.bearer = {role: self.tokens.create(role).text for role in ("viewer", "operator", "admin")}
+
+    async def _open(self, config: HostConfig) -> None:
+        self.journal = SqliteJournal(self.root / "journal.db", "c" * 32, {})
+        self.state = ClusterState(undo_window_s=0.0)
+        self.plan = PlanLoop(self.journal, self.state, time.time, lambda effects: None)
+        self.plan.start()
+        services = HostServices(
+            loop=self.plan,
+            tokens=self.tokens,
+            series=self.series,
+            run_logs=self.run_logs,
+            store=self.store,
+            sessions=cast(SessionManager, self.sessions),
+            config=config,
+            clock=time.time,
+            version="0.0.test",
+            cluster_id="c" * 32,
+            started_at_s=time.time(),
+        )
+        self._server = HttpServer(services, config, self.root)
+        await self._server.start()
+
+    def call(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(20)
+
+    def submit(self, event: Event) -> Submitted:
+        return cast(Submitted, self.call(self.plan.submit(event)))
+
+    def close(self) -> None:
+        self.call(self._server.stop())
+        self.call(self.plan.close())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(5)
+        self.loop.close()
+        for part in (self.journal, self.series, self.tokens, self.store):
+            part.close()
+
+    def host(self, role: str = "admin") -> Host:
+        return Host(self.url, self.bearer[role], grpc_address="127.0.0.1:8090")
+
+    # ---- what clients would do -----------------------------------------------------------------------------------
+
+    def join(self, slots: int = 1) -> None:
+        specs = tuple(SlotSpec(SlotId(f"{CLIENT}/{index}"), "cpu") for index in range(slots))
+        self.submit(ClientRegistered(CLIENT, "i1", "0.0.test", "https://127.0.0.1:1", specs))
+
+    def prepare(self) -> None:
+        """Ends the open prepare job well."""
+        job = next(job for job in self.state.jobs.values() if job.result_json is None and job.failure is None)
+        assert job.experiment is not None
+        size = RunSize(TOTAL_STEPS, TOTAL_STEPS, 16, 4, Digest("a" * 64), Digest("b" * 64))
+        planned = len(self.state.experiments[job.experiment].planned)
+        self.submit(JobFinished(CLIENT, job.id, result_json="{}", sizes=(size,) * planned))
+
+    def finish_job(self, job: JobId, result_json: str) -> None:
+        self.submit(JobFinished(CLIENT, job, result_json=result_json))
+
+    def train(self, run: str, eval_loss: float = 2.0, steps: int | None = None) -> int:
+        """Trains and commits the run's oldest grant, or only ``steps`` of it; the new position."""
+        record = self.state.runs[RunId(run)]
+        grant = record.grants[0]
+        reached = grant.to_step if steps is None else grant.from_step + steps
+        self.submit(ChunkTrained(grant.client, record.id, grant.generation, reached, 0.5))
+        checkpoint = Checkpoint(
+            Digest(f"{reached:064x}"), reached, Digest(f"{reached + 1:064x}"), 1000, (("eval_loss", eval_loss), ("loss", 1.5)), ("host",)
+        )
+        self.submit(ChunkCommitted(grant.client, record.id, grant.generation, checkpoint))
+        return record.position
+
+    def bring_to(self, run: str, state: RunState) -> None:
+        """Leads a queued or running run to a state by what people and clients do."""
+        host = self.host()
+        record = self.state.runs[RunId(run)]
+        if state in (RunState.STOPPING, RunState.STOPPED):
+            host.stop_run(run)
+            while state is RunState.STOPPED and record.grants:
+                self.train(run, steps=1)
+        elif state in (RunState.DELETING, RunState.DELETED):
+            host.delete_run(run)
+            if state is RunState.DELETED:
+                self.submit(TimerFired(f"sweep:{run}"))
+        elif state is RunState.COMPLETED:
+            while record.position < record.total_steps:
+                self.train(run)
+        assert record.state is state, record.state
+
+
+@contextmanager
+def api_host(root: Path, config: HostConfig | None = None) -> Iterator[ApiHost]:
+    api = ApiHost(root, config or HostConfig(http_port=0))
+    try:
+        yield api
+    finally:
+        api.close()
+
+
+def with_runs(api: ApiHost, slots: int = 1) -> list[str]:
+    """An experiment of two queued runs on a client with that many slots."""
+    with api.host() as host:
+        experiment = host.submit(EXPERIMENT)
+        if slots:
+            api.join(slots)
+        api.prepare()
+        return [run["id"] for run in host.experiment_runs(experiment["id"])]

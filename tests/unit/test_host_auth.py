@@ -1,0 +1,178 @@
+"""Tokens: what lets somebody in, and how each refusal says why."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from gswarm.domain.errors import InvalidInputError, NotFoundError, UnauthenticatedError
+from gswarm.host.auth import TokenStore
+from gswarm.wire.tls import CertificateAuthority, make_key_and_csr, peer_of
+from gswarm.wire.token import ApiToken, JoinToken
+
+AUTHORITY = CertificateAuthority.create("cluster-1")
+_KEY, CSR = make_key_and_csr("node-1")
+
+
+class Time:
+    now_s = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+def tokens(tmp_path: Path, time: Time) -> TokenStore:
+    return TokenStore(tmp_path / "auth.db", AUTHORITY, lambda: 8092, time)
+
+
+def test_a_bearer_token_names_its_role(tokens: TokenStore) -> None:
+    made = tokens.create("operator")
+    principal = tokens.authenticate(made.text)
+    assert (principal.token_id, principal.role) == (made.id, "operator")
+
+
+def test_only_a_digest_is_stored(tokens: TokenStore, tmp_path: Path) -> None:
+    made = tokens.create("admin")
+    secret = ApiToken.parse(made.text).secret
+    stored = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert secret not in stored
+    assert secret.hex().encode() not in stored
+    assert made.text.encode() not in stored
+
+
+def test_the_file_is_private(tokens: TokenStore, tmp_path: Path) -> None:
+    assert (tmp_path / "auth.db").stat().st_mode & 0o077 == 0
+
+
+def test_unknown_garbled_revoked_and_expired_tokens_each_say_so(tokens: TokenStore, time: Time) -> None:
+    known = tokens.create("viewer")
+    stranger = ApiToken(known.id, b"x" * 20).format()
+    with pytest.raises(UnauthenticatedError, match="unknown here"):
+        tokens.authenticate(stranger)
+    with pytest.raises(UnauthenticatedError, match="unknown here"):
+        tokens.authenticate(ApiToken.new().format())
+    with pytest.raises(UnauthenticatedError, match="does not begin with"):
+        tokens.authenticate("nonsense")
+    tokens.revoke(known.id)
+    with pytest.raises(UnauthenticatedError, match="revoked"):
+        tokens.authenticate(known.text)
+    short = tokens.create("viewer", ttl_s=10)
+    time.now_s += 10
+    with pytest.raises(UnauthenticatedError, match="expired"):
+        tokens.authenticate(short.text)
+
+
+def test_a_join_token_logs_nobody_in_and_a_bearer_token_enrols_nobody(tokens: TokenStore) -> None:
+    join, bearer = tokens.create("client"), tokens.create("admin")
+    with pytest.raises(UnauthenticatedError):
+        tokens.authenticate(join.text)
+    with pytest.raises(UnauthenticatedError):
+        tokens.enrol(bearer.text, "node-1", CSR)
+    # The same id and secret in the other form must not pass either.
+    parsed = JoinToken.parse(join.text)
+    with pytest.raises(UnauthenticatedError, match="unknown here"):
+        tokens.authenticate(ApiToken(parsed.id, parsed.secret).format())
+
+
+def test_enrolling_gives_a_certificate_once(tokens: TokenStore) -> None:
+    join = tokens.create("client")
+    peer = peer_of(tokens.enrol(join.text, "node-1", CSR))
+    assert (peer.name, peer.role) == ("node-1", "client")
+    with pytest.raises(UnauthenticatedError, match="used already"):
+        tokens.enrol(join.text, "node-1", CSR)
+
+
+def test_a_bad_request_does_not_use_the_token_up(tokens: TokenStore) -> None:
+    join = tokens.create("client")
+    with pytest.raises(InvalidInputError):
+        tokens.enrol(join.text, "node-1", b"no request")
+    with pytest.raises(InvalidInputError):
+        tokens.enrol(join.text, "no/name", CSR)
+    assert tokens.enrol(join.text, "node-1", CSR)
+
+
+def test_join_tokens_end_revoked_or_after_an_hour_or_in_another_cluster(tokens: TokenStore, time: Time, tmp_path: Path) -> None:
+    revoked, late = tokens.create("client"), tokens.create("client")
+    tokens.revoke(revoked.id)
+    with pytest.raises(UnauthenticatedError, match="revoked"):
+        tokens.enrol(revoked.text, "node-1", CSR)
+    time.now_s += 3_600
+    with pytest.raises(UnauthenticatedError, match="expired"):
+        tokens.enrol(late.text, "node-1", CSR)
+    (tmp_path / "b").mkdir()
+    other = TokenStore(tmp_path / "b" / "auth.db", CertificateAuthority.create("cluster-2"), lambda: 1, time)
+    with pytest.raises(UnauthenticatedError, match="another cluster"):
+        tokens.enrol(other.create("client").text, "node-1", CSR)
+
+
+def test_one_use_is_one_use_under_concurrency(tokens: TokenStore) -> None:
+    join = tokens.create("client", uses=3)
+    outcomes: list[str] = []
+
+    def enrol() -> None:
+        try:
+            tokens.enrol(join.text, "node-1", CSR)
+            outcomes.append("in")
+        except UnauthenticatedError:
+            outcomes.append("refused")
+
+    threads = [threading.Thread(target=enrol) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["in"] * 3 + ["refused"] * 9
+
+
+def test_the_list_shows_ends_and_uses_but_no_secret(tokens: TokenStore, time: Time) -> None:
+    made = tokens.create("client", ttl_s=60, uses=2)
+    tokens.enrol(made.text, "node-1", CSR)
+    [info] = tokens.list()
+    assert (info.id, info.role, info.uses_left, info.expires_at_s, info.last_used_at_s) == (made.id, "client", 1, 1_060.0, 1_000.0)
+
+
+def test_tokens_survive_a_restart(tokens: TokenStore, tmp_path: Path, time: Time) -> None:
+    made = tokens.create("viewer")
+    tokens.close()
+    assert TokenStore(tmp_path / "auth.db", AUTHORITY, lambda: 1, time).authenticate(made.text).role == "viewer"
+
+
+def test_reading_the_api_does_not_write_each_time(tokens: TokenStore, tmp_path: Path, time: Time) -> None:
+    made = tokens.create("viewer")
+    tokens.authenticate(made.text)
+    with sqlite3.connect(tmp_path / "auth.db") as reader:
+        before = reader.execute("PRAGMA data_version").fetchone()
+        for _ in range(50):
+            tokens.authenticate(made.text)
+        assert reader.execute("PRAGMA data_version").fetchone() == before
+        time.now_s += 61
+        tokens.authenticate(made.text)
+        assert reader.execute("PRAGMA data_version").fetchone() != before
+
+
+@pytest.mark.parametrize(
+    ("role", "ttl_s", "uses"),
+    [("root", None, None), ("viewer", 0, None), ("viewer", -1, None), ("viewer", 1e12, None), ("viewer", None, 1), ("client", None, 0)],
+)
+def test_impossible_tokens_are_refused(tokens: TokenStore, role: str, ttl_s: float | None, uses: int | None) -> None:
+    with pytest.raises(InvalidInputError):
+        tokens.create(role, ttl_s, uses)
+
+
+def test_revoking_twice_is_once_and_unknown_ids_are_said(tokens: TokenStore, time: Time) -> None:
+    made = tokens.create("viewer")
+    tokens.revoke(made.id)
+    time.now_s += 5
+    tokens.revoke(made.id)
+    assert tokens.list()[0].revoked_at_s == 1_000.0
+    with pytest.raises(NotFoundError):
+        tokens.revoke("nope")
