@@ -31,7 +31,7 @@ check: install  ## what a person runs before a commit, and CI after it
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/python scripts/generate_protos.py --check
+	$(BIN)/python scripts/proto.py --check
 
 test: check  ## the whole suite, fast tests first
 	$(BIN)/pytest tests/unit tests/property tests/transcripts tests/integration tests/training tests/e2e
@@ -40,10 +40,12 @@ bench: install  ## every benchmark; each also takes --json
 	@for f in benchmarks/*.py; do echo "== $$f"; $(BIN)/python $$f || exit 1; done
 
 proto: install
-	$(BIN)/python scripts/generate_protos.py
+	$(BIN)/python scripts/proto.py
 
 docs: install  ## the generated parts of docs/
 	$(BIN)/python -m gswarm.scheduler.lifecycle > docs/lifecycle.md
+	$(BIN)/python -m gswarm.domain.reference > docs/experiment-file.md
+	$(BIN)/python -m gswarm.domain.config > config.yaml.example
 
 clean:
 	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

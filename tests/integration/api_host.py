@@ -15,7 +15,7 @@ from gswarm.datapool.disk import DiskStore
 from gswarm.domain.config import HostConfig
 from gswarm.domain.errors import NotFoundError
 from gswarm.domain.ids import ClientName, Digest, JobId, RunId, SlotId
-from gswarm.domain.plan import Checkpoint, RunSize, RunState, SlotSpec
+from gswarm.domain.plan import Checkpoint, Run, RunSize, RunState, Slot, SlotSpec
 from gswarm.host.auth import TokenStore
 from gswarm.host.http import HttpServer
 from gswarm.host.journal.sqlite import SqliteJournal
@@ -25,7 +25,7 @@ from gswarm.host.sessions import SessionManager
 from gswarm.profiler.run_logs import RunLogStore
 from gswarm.profiler.sqlite_series import SqliteSeriesStore
 from gswarm.scheduler.core import ClusterState
-from gswarm.scheduler.events import ChunkCommitted, ChunkTrained, ClientRegistered, Event, JobFinished, TimerFired
+from gswarm.scheduler.events import ChunkCommitted, ChunkTrained, ClientRegistered, Event, GrantReturned, JobFinished, TimerFired
 from gswarm.sdk import Host
 from gswarm.wire.tls import CertificateAuthority
 
@@ -33,7 +33,7 @@ CLIENT = ClientName("left")
 EXPERIMENT: dict[str, Any] = {
     "experiment": "tiny",
     "base": {"model_name_or_path": "tiny-model", "dataset": "tiny-data", "num_train_epochs": 1},
-    "search": {"parameters": {"learning_rate": {"values": [1.0e-5, 1.0e-4]}}},
+    "search": {"parameters": {"learning_rate": {"values": [1.0e-5, 1.0e-4, 1.0e-3]}}},
     "chunks": {"num_chunks": 4},
 }
 TOTAL_STEPS = 16
@@ -126,17 +126,34 @@ class ApiHost:
     def finish_job(self, job: JobId, result_json: str) -> None:
         self.submit(JobFinished(CLIENT, job, result_json=result_json))
 
-    def train(self, run: str, eval_loss: float = 2.0, steps: int | None = None) -> int:
-        """Trains and commits the run's oldest grant, or only ``steps`` of it; the new position."""
-        record = self.state.runs[RunId(run)]
+    def train(self, run: str, eval_loss: float = 2.0) -> int:
+        """Trains and commits chunk after chunk as the plan has them, until one is the run's; its new position."""
+        while True:
+            head = next(slot.queue[0] for slot in self.state.slots.values() if slot.queue and self._is_next(slot, run))
+            self._commit(self.state.runs[head[0]], eval_loss if head[0] == run else 9.0)
+            if head[0] == run:
+                return self.state.runs[RunId(run)].position
+
+    def _is_next(self, slot: Slot, run: str) -> bool:
+        """Whether the slot trains the run now, or trains at all while the run is on no slot."""
+        trains_it = [other for other in self.state.slots.values() if other.queue and other.queue[0][0] == run]
+        return slot in trains_it if trains_it else True
+
+    def _commit(self, record: Run, eval_loss: float) -> None:
         grant = record.grants[0]
-        reached = grant.to_step if steps is None else grant.from_step + steps
+        reached = grant.to_step
         self.submit(ChunkTrained(grant.client, record.id, grant.generation, reached, 0.5))
         checkpoint = Checkpoint(
             Digest(f"{reached:064x}"), reached, Digest(f"{reached + 1:064x}"), 1000, (("eval_loss", eval_loss), ("loss", 1.5)), ("host",)
         )
         self.submit(ChunkCommitted(grant.client, record.id, grant.generation, checkpoint))
-        return record.position
+
+    def give_back(self, run: str) -> None:
+        """The client returns every grant of the run untouched."""
+        record = self.state.runs[RunId(run)]
+        while record.grants:
+            grant = record.grants[-1]
+            self.submit(GrantReturned(grant.client, record.id, grant.generation))
 
     def bring_to(self, run: str, state: RunState) -> None:
         """Leads a queued or running run to a state by what people and clients do."""
@@ -144,8 +161,8 @@ class ApiHost:
         record = self.state.runs[RunId(run)]
         if state in (RunState.STOPPING, RunState.STOPPED):
             host.stop_run(run)
-            while state is RunState.STOPPED and record.grants:
-                self.train(run, steps=1)
+            if state is RunState.STOPPED:
+                self.give_back(run)
         elif state in (RunState.DELETING, RunState.DELETED):
             host.delete_run(run)
             if state is RunState.DELETED:
@@ -166,7 +183,7 @@ def api_host(root: Path, config: HostConfig | None = None) -> Iterator[ApiHost]:
 
 
 def with_runs(api: ApiHost, slots: int = 1) -> list[str]:
-    """An experiment of two queued runs on a client with that many slots."""
+    """An experiment of three runs on a client with that many slots: on one, the first trains, the second is ahead, the third queued."""
     with api.host() as host:
         experiment = host.submit(EXPERIMENT)
         if slots:

@@ -247,8 +247,7 @@ async def test_a_subscriber_misses_nothing_between_past_and_present(tmp_path: Pa
         seen: list[int] = []
 
         async def follow() -> None:
-            async for entry in host.loop.subscribe(3):
-                seen.append(entry.seq)
+            seen.extend([entry.seq async for entry in host.loop.subscribe(3)])
 
         follower = asyncio.create_task(follow())
         for number in range(300):

@@ -119,7 +119,7 @@ def test_a_missing_entry_is_found(path: Path, gone: int) -> None:
     journal.append(entries(4))
     with sqlite3.connect(path) as db:
         db.execute("DELETE FROM entries WHERE seq = ?", (gone,))
-    with pytest.raises(CorruptDataError, match=f"entry {gone} .* missing"):
+    with pytest.raises(CorruptDataError, match=rf"entry {gone} .* missing"):
         list(journal.read())
 
 
@@ -274,5 +274,5 @@ async def test_a_snapshot_of_another_version_is_passed_over(tmp_path: Path) -> N
 def test_an_entry_that_the_core_refuses_ends_the_start(path: Path) -> None:
     journal = SqliteJournal(path)
     journal.append([Entry(1.0, registered("a")), Entry(2.0, ClientLost(ClientName("nobody"), "gone"))])
-    with pytest.raises(CorruptDataError, match="entry 2 .*cannot be applied"):
+    with pytest.raises(CorruptDataError, match=r"entry 2 .*cannot be applied"):
         open_state(journal)

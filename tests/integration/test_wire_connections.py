@@ -9,10 +9,7 @@ from contextlib import aclosing
 import pytest
 from wire_support import FAST, FAST_SERVER, EchoHost, Outbox, Relay, client_tls, converse, linked, register, running
 
-from gswarm.domain.errors import (
-    LimitError,
-    UnavailableError,
-)
+from gswarm.domain.errors import LimitError, UnavailableError
 from gswarm.domain.ids import RunId
 from gswarm.domain.messages import Ack, GrantReturnedReport, Registered
 from gswarm.wire.client import HostConnection

@@ -25,15 +25,15 @@ WORDS = st.text("abcdefgh/_-.0123456789", min_size=1, max_size=12).filter(
 def values_for(key: Key) -> st.SearchStrategy[Any]:
     """Values that the key accepts, as a person may write them."""
     if key.available:
-        return st.sampled_from([value_text(value) for value in key.available if value is not None] or [None])
+        return st.sampled_from([value_text(value) for value in key.available])
     if key.allowed:
         return st.sampled_from(key.allowed)
     match key.kind:
         case Kind.BOOL:
             return st.sampled_from([True, False, "true", "false"])
         case Kind.INT:
-            numbers = st.integers(int(key.low or 0), int(key.high if key.high is not None else 10**6))
-            return numbers | numbers.map(str)
+            integers = st.integers(int(key.low or 0), int(key.high if key.high is not None else 10**6))
+            return integers | integers.map(str)
         case Kind.FLOAT:
             low = key.low if key.low is not None else key.above or 0.0
             high = min(bound for bound in (key.high, key.below, 1e6) if bound is not None)

@@ -21,11 +21,11 @@ LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
 MERGES = "a: &a {x: 1}\n" + "".join(f"{LETTERS[i + 1]}: &{LETTERS[i + 1]}\n  <<: [{', '.join(['*' + LETTERS[i]] * 9)}]\n" for i in range(9))
 
 HOSTILE: dict[str, tuple[str | bytes, str]] = {
-    "billion laughs": (LAUGHS, "stands for more than 20,000 values"),
-    "merged laughs": (MERGES, "stands for more than 20,000 values"),
-    "many keys": ("\n".join(f"k{i}: 1" for i in range(19_000)), "stands for more than 20,000 values"),
-    "many anchors": ("\n".join(f"k{i}: &a{i} 1" for i in range(19_000)), "stands for more than 20,000 values"),
-    "flow in lines": ("{" + "\n".join("a," * 9000 for _ in range(50)), "stands for more than 20,000 values"),
+    "billion laughs": (LAUGHS, "stands for more than 10,000 values"),
+    "merged laughs": (MERGES, "stands for more than 10,000 values"),
+    "many keys": ("\n".join(f"k{i}: 1" for i in range(9_000)), "stands for more than 10,000 values"),
+    "many anchors": ("\n".join(f"k{i}: &a{i} 1" for i in range(9_000)), "stands for more than 10,000 values"),
+    "flow in lines": ("{" + "\n".join("a," * 9000 for _ in range(50)), "stands for more than 10,000 values"),
     "itself": ("a: &a [*a]", "the alias *a stands for itself"),
     "python tag": (
         "a: !!python/object/apply:os.system ['true']",
@@ -39,12 +39,12 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "quoted key twice": ("seed: 1\n'seed': 2", "the key seed is given twice"),
     "key that is a list": ("? [a]\n: 1", "a key must be text"),
     "deep flow": ("[" * 10_000, "nested more than 32 levels deep"),
-    "deep mappings": ("a: " + "{a: " * 5_000, "nested more than 32 levels deep"),
+    "deep mappings": ("a: " + "{a: " * 4_000, "nested more than 32 levels deep"),
     "deep sequences": ("- " * 10_000, "nested more than 32 levels deep"),
     "deep keys": ("? " * 10_000, "nested more than 32 levels deep"),
     "two documents": ("a: 1\n---\nb: 2", "line 2, column 1: the file has more than one document"),
     "too large": ("#" * 1_000_001, "has 1,000,001 bytes, more than 1,000,000"),
-    "many lines": ("x\n" * 400_000, "more than 20,000 lines"),
+    "many lines": ("x\n" * 400_000, "more than 10,000 lines"),
     "long line": ('a: "' + "\\n" * 200_000 + '"', "line 1 has more than 20,000 characters"),
     "utf-16": ("a: 1".encode("utf-16"), "not UTF-8"),
     "latin-1": ("x: 1\na: ü".encode("latin-1"), "not UTF-8: line 2 has the byte 0xfc"),
@@ -61,10 +61,10 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_and_wrong_documents_are_refused_fast(name: str) -> None:
     text, says = HOSTILE[name]
-    began = time.perf_counter()
+    began = time.process_time()
     with pytest.raises(InvalidInputError) as caught:
         load_yaml(text)
-    assert time.perf_counter() - began < 1.0
+    assert time.process_time() - began < 1.0
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 400

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,12 +14,14 @@ from gswarm.cli.host import ConfigFile, load_config
 from gswarm.cli.output import Column, Format, Json, Output, column, moment, print_json, say, show_item, show_rows, size, text
 from gswarm.cli.reach import data_dir as default_data_dir
 from gswarm.cli.reach import open_host
-from gswarm.domain.errors import InvalidInputError
+from gswarm.domain.errors import GswarmError, InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
-    pass
+    from gswarm.domain.config import ClientConfig
 
 app = typer.Typer(no_args_is_help=True, help="Join this machine to a cluster, look at its clients, steer them.")
+
+TOKEN_TTL_S = 600.0
 
 ClientName = Annotated[str, typer.Argument(metavar="N", help="Name of a client.")]
 
@@ -59,9 +63,67 @@ def connect(
         return
     from gswarm.client.daemon import run_client
 
-    if token is None and not insecure and needs_token(loaded):
-        token = local_join_token(loaded.host)
+    if token is None and not insecure:
+        token = local_join_token(loaded)
     raise typer.Exit(run_client(loaded, token=token, insecure=insecure))
+
+
+def local_join_token(config: ClientConfig) -> str | None:
+    """A join token of the host that this account runs on this machine, if that is where the config leads; else ``None``.
+
+    Also for a machine that has joined before: the host may have begun anew with another certificate authority.
+    """
+    from gswarm.sdk import local_host, read_endpoint
+
+    for home in dict.fromkeys((default_data_dir(), Path(config.data_dir).expanduser())):
+        try:
+            if is_address_of(config.host or "", read_endpoint(home).grpc_address):
+                with local_host(home) as host:
+                    return str(host.create_token("client", TOKEN_TTL_S)["token"])
+        except GswarmError:
+            # Without the local credential the client says itself whether it needs a token, and how to make one.
+            continue
+    return None
+
+
+def is_address_of(wanted: str, known: str) -> bool:
+    """Whether ``wanted`` names the same port on this machine as ``known``, the address that a local host wrote down."""
+    name, colon, port = wanted.rpartition(":")
+    if not colon:
+        name, port = wanted, known.rpartition(":")[2]
+    return port == known.rpartition(":")[2] and _is_this_machine(name.strip("[]"))
+
+
+def _is_this_machine(name: str) -> bool:
+    """A socket can be bound to an address only where it is one of the machine's own."""
+    try:
+        for family, kind, _, _, place in socket.getaddrinfo(name, 0, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind) as probe:
+                probe.bind(place)
+                return True
+    except OSError:
+        return False
+    return False
+
+
+def _connect_in_background(config: ClientConfig, output: Format) -> None:
+    """The same command without --detach as a process of its own; returns once the host has it."""
+    from gswarm.cli.background import start_in_background
+
+    name = config.name or socket.gethostname()
+    arguments = [argument for argument in sys.argv[1:] if argument != "--detach"]
+    log = Path(config.data_dir).expanduser() / "logs" / f"client-{name}.log"
+
+    def look(pid: int) -> Json:
+        with open_host() as host:
+            document = host.client(name)
+        if not document["connected"]:
+            raise NotFoundError(f"client {name} is not connected yet")
+        return {**document, "pid": pid}
+
+    pid, log, document = start_in_background(arguments, log, look)
+    fields = [("client", name), ("slots", text([slot["id"] for slot in document["slots"]])), ("process", str(pid)), ("log", str(log))]
+    show_item(output, {**document, "log": str(log)}, fields, key="name")
 
 
 def _labels(pairs: list[str]) -> dict[str, str]:
@@ -102,10 +164,7 @@ def show(name: ClientName, output: Output = Format.TABLE) -> None:
     """Show one client and what its slots do."""
     with open_host() as host:
         document = host.client(name)
-    slots = "\n".join(
-        f"{slot['id']}  {slot['device_name'] or slot['device']}, {slot['threads']} threads, {size(slot['memory_bytes'])}: {text(slot['runs'])}"
-        for slot in document["slots"]
-    )
+    slots = "\n".join(_slot_line(slot) for slot in document["slots"])
     fields = [
         ("name", document["name"]),
         ("state", document["state"] + (f" ({document['lost_reason']})" if document["lost_reason"] else "")),
@@ -116,6 +175,11 @@ def show(name: ClientName, output: Output = Format.TABLE) -> None:
         ("slots", slots),
     ]
     show_item(output, document, fields, key="name")
+
+
+def _slot_line(slot: Json) -> str:
+    device = f"{slot['device_name'] or slot['device']}, {slot['threads']} threads, {size(slot['memory_bytes'])}"
+    return f"{slot['id']}  {device}: {slot['explanation']}"
 
 
 def _done(document: Json, line: str, output: Format) -> None:

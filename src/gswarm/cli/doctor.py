@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import platform
 import shutil
 import sys
 from collections.abc import Iterator
@@ -67,8 +68,9 @@ def examine() -> Iterator[Finding]:
 
 
 def _platform() -> tuple[Verdict, str, str]:
-    found = f"{sys.platform}, {os.cpu_count()} cores"
-    if sys.platform == "linux":
+    system = platform.system()
+    found = f"{system} {platform.machine()}, {os.cpu_count()} cores"
+    if system == "Linux":
         return Verdict.OK, found, ""
     return Verdict.NOTE, found, "clients that train are tested on Linux"
 
@@ -106,16 +108,13 @@ def _train_packages() -> tuple[Verdict, str, str]:
 
 
 def _devices() -> tuple[Verdict, str, str]:
-    """Asked of the driver, not of torch, which takes seconds to import."""
-    try:
-        from nvitop import Device
+    """As a client would offer them; asked of the driver, not of torch, which takes seconds to import."""
+    from gswarm.client.slots import this_machine
 
-        devices = [f"{device.name()} ({size(device.memory_total())})" for device in Device.all()]
-    except Exception as error:
-        return Verdict.NOTE, f"the GPUs cannot be asked: {type(error).__name__}", "look at nvidia-smi; runs train on the CPU meanwhile"
-    if not devices:
+    gpus = this_machine().gpus
+    if not gpus:
         return Verdict.NOTE, "no NVIDIA GPU", "runs train on the CPU here"
-    return Verdict.OK, ", ".join(devices), ""
+    return Verdict.OK, ", ".join(f"{gpu.name} ({size(gpu.memory_bytes)})" for gpu in gpus), ""
 
 
 def _host() -> tuple[Verdict, str, str]:

@@ -10,6 +10,7 @@ import typer
 from gswarm.cli import results as leaderboard
 from gswarm.cli.output import Column, Format, Json, Output, column, duration, moment, number, print_json, say, show_item, show_rows, text
 from gswarm.cli.reach import open_host
+from gswarm.cli.run_data import show_explanation
 from gswarm.domain.errors import GswarmError, error_from_code
 
 if TYPE_CHECKING:
@@ -110,9 +111,7 @@ def _show_plan(file: Path, name: str | None, output: Format) -> None:
         print(f"note: {note}")
     rows = [{"id": str(index), "changes": run["changes"]} for index, run in enumerate(plan["runs"], start=1)]
     show_rows(output, rows, [number("run", "id"), column("changes", "changes")])
-    print(
-        f"{plan['name']}: {len(rows)} run{'s' if len(rows) != 1 else ''}; the file is valid (model and data are checked when it is submitted)"
-    )
+    print(f"{plan['name']}: the file is valid and makes {len(rows)} runs; model and data are checked when it is submitted")
 
 
 @app.command("list")
@@ -173,6 +172,13 @@ def results(
     """Print the leaderboard."""
     with open_host() as host:
         leaderboard.show_results(host, host.experiment(experiment), metric, output)
+
+
+@app.command("explain")
+def explain(experiment: ExperimentRef, output: Output = Format.TABLE) -> None:
+    """Say why an experiment is where it is."""
+    with open_host() as host:
+        show_explanation(host.explain_experiment(experiment), output)
 
 
 @app.command("stop")

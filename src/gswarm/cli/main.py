@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from gswarm import __version__
-from gswarm.cli import client, context, demo, doctor, experiment, host, init, run, token
+from gswarm.cli import client, completion, context, demo, doctor, experiment, host, init, run, token
 from gswarm.domain.errors import ConflictError, GswarmError
 
 EXIT_INTERRUPTED = 130
@@ -44,6 +44,7 @@ app = typer.Typer(
     cls=GswarmGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    add_completion=False,
     context_settings={"help_option_names": ["--help", "-h"]},
     help="Train many fine-tuning configurations at the same time over all GPUs of a cluster, exactly, and steer them while they train.",
 )
@@ -72,6 +73,7 @@ for noun, commands in (
 ):
     app.add_typer(commands, name=noun)
 app.command()(context.login)
+app.command()(completion.completion)
 app.command()(doctor.doctor)
 app.command()(init.init)
 app.command()(demo.demo)

@@ -44,7 +44,9 @@ def number(heading: str, key: str) -> Column:
 def text(value: object) -> str:
     """A value as a cell: floats with four significant digits, nothing as ``-``."""
     match value:
-        case None | "" | [] | {}:
+        case None:
+            return "-"
+        case str() | dict() | list() | tuple() if not value:
             return "-"
         case bool():
             return "yes" if value else "no"

@@ -25,7 +25,7 @@ from gswarm.cli.output import (
     warn,
 )
 from gswarm.cli.reach import open_host
-from gswarm.cli.select import Of, Runs, Where, chosen, matching
+from gswarm.cli.select import Of, Runs, Where, chosen, matching, require_choice
 from gswarm.domain.errors import GswarmError, InvalidInputError, UnavailableError
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ def each(refs: list[str], act: Callable[[str], Json], output: Format, done: str)
 @app.command("stop")
 def stop(runs: Runs = None, where: Where = None, experiment: Of = None, output: Output = Format.TABLE) -> None:
     """Stop runs at their next step."""
+    require_choice(runs, where)
     with open_host() as host:
         each(chosen(host, runs, where, experiment), host.stop_run, output, "{id}: {state}, at step {position} of {total_steps}")
 
@@ -137,6 +138,7 @@ def stop(runs: Runs = None, where: Where = None, experiment: Of = None, output: 
 @app.command("resume")
 def resume(runs: Runs = None, where: Where = None, experiment: Of = None, output: Output = Format.TABLE) -> None:
     """Continue runs from exactly where they stopped."""
+    require_choice(runs, where)
     with open_host() as host:
         each(chosen(host, runs, where, experiment), host.resume_run, output, "{id}: {state}, from step {position} of {total_steps}")
 
@@ -144,6 +146,7 @@ def resume(runs: Runs = None, where: Where = None, experiment: Of = None, output
 @app.command("delete")
 def delete(runs: Runs = None, where: Where = None, experiment: Of = None, output: Output = Format.TABLE) -> None:
     """Delete runs; 'restore' brings them back until their checkpoints are swept."""
+    require_choice(runs, where)
     with open_host() as host:
         each(chosen(host, runs, where, experiment), host.delete_run, output, "{id}: {state}; undo with: gswarm run restore {id}")
 
@@ -169,6 +172,7 @@ def clone(
     output: Output = Format.TABLE,
 ) -> None:
     """Make new runs out of others, with changes."""
+    require_choice(runs, where)
     wanted = parse_changes(changes or [])
     with open_host() as host:
         refs = chosen(host, runs, where, experiment)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gswarm.cli.output import Column, Format, Json, Output, column, number, print_json, print_json_line, show_rows, text
+from gswarm.cli.output import Column, Format, Json, Output, column, number, print_json, print_json_line, show_item, show_rows
 from gswarm.cli.reach import open_host
 
 if TYPE_CHECKING:
@@ -108,8 +108,10 @@ def sparkline(values: list[float]) -> str:
 def explain(run: RunRef, output: Output = Format.TABLE) -> None:
     """Say why a run is where it is."""
     with open_host() as host:
-        answer = host.explain(run)
-    if output is Format.JSON:
-        print_json(answer)
-        return
-    print(text(answer["text"]))
+        show_explanation(host.explain(run), output)
+
+
+def show_explanation(answer: Json, output: Format) -> None:
+    """Why something is where it is: the sentence, then the numbers behind it."""
+    fields = [(answer["id"], f"{answer['state']}: {answer['text']}"), *answer["details"].items()]
+    show_item(output, answer, fields)

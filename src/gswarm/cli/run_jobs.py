@@ -10,7 +10,7 @@ import typer
 
 from gswarm.cli.output import Format, Json, Output, duration, print_json, say, size, text, warn
 from gswarm.cli.reach import open_host
-from gswarm.cli.select import Of, Runs, Where, chosen
+from gswarm.cli.select import Of, Runs, Where, chosen, require_choice
 from gswarm.domain.errors import ConflictError, GswarmError, InvalidInputError, error_from_code
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def export(
     output: Output = Format.TABLE,
 ) -> None:
     """Bring runs' adapters or merged models here, ready for peft or transformers."""
+    require_choice(runs, where)
     with open_host() as host:
         refs = chosen(host, runs, where, experiment)
         documents: list[Json] = []
@@ -98,10 +99,8 @@ def export(
             documents.append(document)
             if output is Format.QUIET:
                 print(document["path"])
-            say(
-                output,
-                f"{document['run']}: {document['format']} of step {document['step']} in {document['path']} ({size(document['size_bytes'])})",
-            )
+            what = f"{document['run']}: {document['format']} of step {document['step']}"
+            say(output, f"{what} in {document['path']} ({size(document['size_bytes'])})")
     if output is Format.JSON:
         print_json(documents)
     if failed is not None:

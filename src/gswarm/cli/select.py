@@ -85,19 +85,23 @@ def matching(runs: list[Json], expression: str | None) -> list[Json]:
     return [run for run in runs if all(condition.holds(run) for condition in conditions)]
 
 
+def require_choice(refs: list[str] | None, where: str | None) -> None:
+    """Runs or a condition, not both: otherwise the command is used wrongly. Also raises what ``parse_where`` raises."""
+    if bool(refs) == (where is not None):
+        raise typer.BadParameter("give ids or names of runs, or --where 'eval_loss > 2'" + (", not both" if refs else ""), param_hint="R")
+    if where is not None:
+        parse_where(where)
+
+
 def chosen(host: Host, refs: list[str] | None, where: str | None, experiment: str | None) -> list[str]:
     """Ids or names of the runs that a command means.
 
     Raises:
-        InvalidInputError: neither runs nor a condition were given, or both.
+        InvalidInputError: the condition is none.
         NotFoundError: no run matches.
     """
-    if refs and where is not None:
-        raise InvalidInputError("both runs and --where were given", "use one of them")
-    if refs:
-        return list(dict.fromkeys(refs))
     if where is None:
-        raise InvalidInputError("no run was named", "give ids or names, or --where 'eval_loss > 2'")
+        return list(dict.fromkeys(refs or ()))
     found = [run["id"] for run in matching(host.runs(experiment), where)]
     if not found:
         raise NotFoundError(f"no run matches {where!r}", "see 'gswarm run list'")

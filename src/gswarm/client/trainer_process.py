@@ -9,24 +9,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gswarm.client.processes import how_it_ended, kill_group, slot_environment
 from gswarm.client.trainer_log import CappedLog
 from gswarm.domain.errors import CorruptDataError
 from gswarm.domain.ids import RunId
 from gswarm.domain.plan import Failure, SlotSpec
 from gswarm.training import protocol
+from gswarm.training.process import DEVICE_LOST_EXIT_CODE
 from gswarm.training.protocol_codec import MAX_LINE_BYTES, decode_event, encode
 
 logger = logging.getLogger(__name__)
 
 TRAINER_COMMAND = (sys.executable, "-m", "gswarm.training.process")
+ACCOUNTED_EXIT_CODES = (0, DEVICE_LOST_EXIT_CODE)
+"""The process has said about every range what became of it, or given it back, before it ends with these."""
+OnExit = Callable[[Failure, bool], None]
+"""Takes why the process ended, and whether it accounted for its ranges before."""
 LAST_WORDS_S = 5.0
 """How long messages are read on after the process is gone."""
 
@@ -128,13 +132,13 @@ class TrainerProcess:
         log: CappedLog,
         deadlines: Deadlines,
         on_event: Callable[[protocol.TrainerEvent], None],
-        on_exit: Callable[[Failure], None],
+        on_exit: OnExit,
     ) -> None:
         self._process = process
         self._reader, self._writer = connection
         self._log = log
         self._on_event = on_event
-        self._on_exit: Callable[[Failure], None] | None = on_exit
+        self._on_exit: OnExit | None = on_exit
         self._watchdog = Watchdog(deadlines)
         self._timer: asyncio.TimerHandle | None = None
         self._blame: Failure | None = None
@@ -147,7 +151,7 @@ class TrainerProcess:
         slot: SlotSpec,
         log_path: Path,
         on_event: Callable[[protocol.TrainerEvent], None],
-        on_exit: Callable[[Failure], None],
+        on_exit: OnExit,
         deadlines: Deadlines,
         command: tuple[str, ...] = TRAINER_COMMAND,
     ) -> TrainerProcess:
@@ -164,7 +168,7 @@ class TrainerProcess:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
-                env=trainer_environment(slot, os.environ),
+                env=slot_environment(slot, os.environ),
             )
         except BaseException:
             ours.close()
@@ -189,13 +193,8 @@ class TrainerProcess:
     async def kill(self) -> None:
         """Ends the process and everything it started; returns when it is gone. Idempotent."""
         self._on_exit = None
-        self._kill_group()
+        kill_group(self.pid)
         await self._watch
-
-    def _kill_group(self) -> None:
-        # A group's number stays taken while one of its members lives.
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _arm(self) -> None:
         if self._timer is not None:
@@ -210,14 +209,14 @@ class TrainerProcess:
 
     def _end_for(self, failure: Failure) -> None:
         self._blame = self._blame or failure
-        self._kill_group()
+        kill_group(self.pid)
 
     async def _run(self) -> None:
         output = asyncio.create_task(self._copy_output())
         events = asyncio.create_task(self._read_events())
         try:
             code = await self._process.wait()
-            self._kill_group()
+            kill_group(self.pid)
             _, late = await asyncio.wait((output, events), timeout=LAST_WORDS_S)
             for task in late:
                 task.cancel()
@@ -225,12 +224,13 @@ class TrainerProcess:
             if self._timer is not None:
                 self._timer.cancel()
             self._writer.close()
-        failure = self._blame or Failure("trainer_died", _how_it_ended(code), machine_suspect=True)
+        failure = self._blame or Failure("trainer_died", how_it_ended("trainer process", code), machine_suspect=True)
         tail = self._log.tail()
         self._log.close()
         if self._on_exit is not None:
             logger.warning("trainer process %d: %s", self.pid, failure.message)
-            self._on_exit(Failure(failure.code, failure.message, failure.machine_suspect, tail))
+            accounted = self._blame is None and code in ACCOUNTED_EXIT_CODES
+            self._on_exit(Failure(failure.code, failure.message, failure.machine_suspect, tail), accounted)
 
     async def _copy_output(self) -> None:
         stream = self._process.stdout
@@ -249,33 +249,3 @@ class TrainerProcess:
             self._end_for(Failure("trainer_died", f"the trainer process broke the protocol: {error}", machine_suspect=True))
         except OSError as error:
             logger.info("trainer process %d: its socket ended: %s", self.pid, error)
-
-
-def trainer_environment(slot: SlotSpec, environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a trainer process on ``slot``: its threads, its device, and no network for models."""
-    threads = str(slot.threads)
-    child = {**environment, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"}
-    child["CUDA_VISIBLE_DEVICES"] = visible_device(slot.device, environment.get("CUDA_VISIBLE_DEVICES"))
-    child.setdefault("HF_HUB_OFFLINE", "1")
-    child.setdefault("TOKENIZERS_PARALLELISM", "false")
-    return child
-
-
-def visible_device(device: str, visible: str | None) -> str:
-    """What CUDA_VISIBLE_DEVICES must say for ``device``, which counts within what this process itself may see."""
-    kind, _, index = device.partition(":")
-    if kind != "cuda":
-        return ""
-    names = [name.strip() for name in visible.split(",")] if visible else []
-    return names[int(index)] if int(index or 0) < len(names) else index
-
-
-def _how_it_ended(code: int) -> str:
-    if code >= 0:
-        return f"the trainer process ended with exit code {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    hint = "; the machine may be out of memory" if -code == signal.SIGKILL else ""
-    return f"the trainer process was ended by {name}{hint}"

@@ -103,7 +103,8 @@ def ingest_folder(
 ) -> tuple[Digest, Manifest]:
     """Stores every file below a folder, and the manifest that names them. Empty folders are not kept.
 
-    A link to a file counts as that file, as in a Hugging Face cache. With ``move`` the files are gone from the folder afterwards.
+    A link to a file counts as that file, as in a Hugging Face cache. With ``move`` the files are gone from the folder afterwards;
+    after an error in the middle, some of them.
 
     Raises:
         NotFoundError: there is no such folder.

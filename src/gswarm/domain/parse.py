@@ -150,7 +150,7 @@ class _Reader:
             return self._read_plain(data, default_name)
         given = {name: item for name, item in entries(data, "", self.problems) if self._is_section(name)}
         base = self._read_base(given.get("base"), "base")
-        search = Search() if given.get("search") is None else read_search(given["search"], base, self.runs)
+        search = Search() if given.get("search") is None else read_search(given["search"], self.runs)
         sections: dict[str, Any] = {
             "name": self._read_name(given.get("experiment"), default_name),
             "search": search,

@@ -9,7 +9,7 @@ from gswarm.domain import keys as table
 from gswarm.domain.aliases import IGNORED
 from gswarm.domain.errors import InvalidInputError
 from gswarm.domain.run_values import NOT_GIVEN, RunReader, read_run_value, run_key
-from gswarm.domain.spec import Choice, Distribution, EarlyStop, Metric, RunSpec, Search, SearchMethod
+from gswarm.domain.spec import Choice, Distribution, EarlyStop, Metric, Search, SearchMethod
 from gswarm.domain.values import Key, Kind, Problems, entries, join, nearest, read_mapping, show, unknown_key
 
 MAX_VALUES = 10_000
@@ -20,12 +20,11 @@ _Parameters = tuple[tuple[str, Choice | Distribution], ...]
 _Together = tuple[tuple[tuple[str, Any], ...], ...]
 
 
-def read_search(raw: object, base: RunSpec | None, runs: RunReader) -> Search:
+def read_search(raw: object, runs: RunReader) -> Search:
     """The search section; what is wrong with it goes to ``runs.problems``.
 
     Args:
         raw: the loaded value of ``search``.
-        base: the configuration that the values are set in; ``None`` if it is invalid itself.
         runs: reads the values of the run's keys.
     """
     problems = runs.problems
@@ -46,8 +45,6 @@ def read_search(raw: object, base: RunSpec | None, runs: RunReader) -> Search:
     search = Search(metric=metric, early_stop=early_stop, parameters=parameters, together=together, **values)
     if len(problems) == before:
         _check_space(search, problems)
-        if base is not None and nested["metric"] is not None:
-            _check_metric(search, base, problems)
     return search
 
 
@@ -184,10 +181,3 @@ def _check_space(search: Search, problems: Problems) -> None:
         problems.add(f"search.parameters.{ranges[0]}", "a grid needs values; give values, or use method: random")
     if search.method is SearchMethod.RANDOM and search.run_cap is None:
         problems.add("search.run_cap", "is missing; method: random needs the number of runs")
-
-
-def _check_metric(search: Search, base: RunSpec, problems: Problems) -> None:
-    searched = {name for name, _ in search.parameters} | {name for entry in search.together for name, _ in entry}
-    has_eval = base.val_size > 0 or base.eval_dataset is not None or searched & {"val_size", "eval_dataset"}
-    if search.metric.name.startswith("eval_") and not has_eval:
-        problems.add("search.metric.name", f"{search.metric.name} needs validation data; set base.val_size or base.eval_dataset")

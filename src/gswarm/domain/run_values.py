@@ -6,7 +6,7 @@ from typing import Any
 
 from gswarm.domain.aliases import ALIASES, IGNORED, REFUSED_HINTS, VALUE_ALIASES, Alias
 from gswarm.domain.errors import InvalidInputError
-from gswarm.domain.keys import RUN_KEYS
+from gswarm.domain.keys import RUN_KEYS, TOP_KEYS
 from gswarm.domain.values import Key, Problems, entries, join, read_value, show, unknown_key
 
 _DATASETS = ("dataset", "eval_dataset")
@@ -66,11 +66,15 @@ class RunReader:
         if alias is not None:
             self.renamed.append((place, alias.key))
             return alias.key
-        if name not in RUN_KEYS:
-            means_nothing = name in IGNORED
-            self.problems.add(place, "means nothing in gswarm; remove it" if means_nothing else unknown_key(name, _KNOWN, self.problems))
-            return None
-        return name
+        if name in RUN_KEYS:
+            return name
+        if name in IGNORED:
+            self.problems.add(place, "means nothing in gswarm; remove it")
+        elif name in TOP_KEYS:
+            self.problems.add(place, "stands at the top level of the file, beside experiment and base")
+        else:
+            self.problems.add(place, unknown_key(name, _KNOWN, self.problems))
+        return None
 
     def _pass_over(self, name: str, item: object, place: str) -> None:
         harmless = IGNORED[name]

@@ -19,7 +19,7 @@ from gswarm import __version__
 from gswarm.datapool.disk import DiskStore
 from gswarm.datapool.refs import Pins
 from gswarm.domain.config import HostConfig
-from gswarm.domain.errors import GswarmError, InvalidInputError
+from gswarm.domain.errors import ConflictError, GswarmError, InvalidInputError
 from gswarm.domain.ids import ClientName, Digest
 from gswarm.domain.messages import HostMessage
 from gswarm.host import identity
@@ -195,9 +195,8 @@ async def _start(cls: type[Host], config: HostConfig, insecure: bool, clock: Clo
     stack.callback(tokens.close)
     tls = None if insecure else await asyncio.to_thread(identity.issue_host_certificate, authority, paths.tls, config.bind)
     pool_server = PoolServer(store, authority, tokens, tls, core.sessions.is_alive, clock.now_s)
-    await pool_server.start(config.bind, config.pool_port or identity.remembered_port(paths.host / "pool_port"))
+    await _listen_for_blobs(pool_server, config, paths.host / "pool_port")
     stack.push_async_callback(pool_server.stop)
-    identity.write_private(paths.host / "pool_port", str(pool_server.port))
     core.pool_url = f"{'http' if insecure else 'https'}://{_netloc(_reachable(config.bind), pool_server.port)}"
 
     core.start()
@@ -224,9 +223,22 @@ async def _start(cls: type[Host], config: HostConfig, insecure: bool, clock: Clo
     endpoint = _endpoint(config, http, grpc_server.port, pool_server.port, paths, insecure)
     identity.write_endpoint(paths.endpoint, endpoint)
     stack.callback(lambda: paths.endpoint.unlink(missing_ok=True))
+    # First of all the plan ends: sessions are told why, and followers of the events reach their end.
+    stack.push_async_callback(core.stop)
     kept = AsyncExitStack()
     kept.push_async_callback(stack.pop_all().aclose)
     return cls(services, endpoint, core, kept)
+
+
+async def _listen_for_blobs(server: PoolServer, config: HostConfig, remembered: Path) -> None:
+    """Clients keep the pool's port: where any free one will do, it is the same as last time if that is free."""
+    try:
+        await server.start(config.bind, config.pool_port or identity.remembered_port(remembered))
+    except ConflictError:
+        if config.pool_port:
+            raise
+        await server.start(config.bind, 0)
+    identity.write_private(remembered, str(server.port))
 
 
 def _endpoint(config: HostConfig, http: HttpServer, grpc_port: int, pool_port: int, paths: _Paths, insecure: bool) -> identity.Endpoint:

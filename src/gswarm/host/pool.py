@@ -94,15 +94,15 @@ class PoolServer:
         """Listens on ``bind``; ``port`` 0 is any free one.
 
         Raises:
-            ConflictError: the port is in use.
+            ConflictError: the port is in use; another may be tried.
         """
-        await self._runner.setup()
+        if self._runner.server is None:
+            await self._runner.setup()
         context = server_ssl_context(self._tls, "optional") if self._tls is not None else None
         site = web.TCPSite(self._runner, bind, port, ssl_context=context)
         try:
             await site.start()
         except OSError as error:
-            await self._runner.cleanup()
             raise listen_error("pool", bind, port, error) from error
         self.port = self._runner.addresses[0][1]
 

@@ -12,6 +12,7 @@ from gswarm.domain.ids import ClientName, Digest
 from gswarm.domain.messages import (
     Ack,
     ClientMessage,
+    DropOrder,
     Goodbye,
     Heartbeat,
     HostMessage,
@@ -19,6 +20,7 @@ from gswarm.domain.messages import (
     Register,
     Registered,
     ReliableMessage,
+    RevokeOrder,
     Shutdown,
     SweepOrder,
 )
@@ -108,7 +110,8 @@ class SessionManager:
         self._welcome = Registered(lease_timeout_s, version, cluster_id)
         self._leases = LeaseWatch(clock, lease_timeout_s, self._on_expired)
         self._sessions: dict[ClientName, Session] = {}
-        self._admitting: set[ClientName] = set()
+        self._admitting: dict[ClientName, list[HostMessage]] = {}
+        """Clients being registered, with the orders that end something: these are not outstanding and are said once."""
         self._losing: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -169,6 +172,8 @@ class SessionManager:
     # ---- Outbox ----------------------------------------------------------------------------------------------------
 
     def deliver(self, client: ClientName, message: HostMessage) -> None:
+        if client in self._admitting and isinstance(message, RevokeOrder | DropOrder):
+            self._admitting[client].append(message)
         session = self._sessions.get(client)
         if session is not None:
             session.offer(message)
@@ -211,7 +216,7 @@ class SessionManager:
         """
         name = first.client
         self._check_admissible(first)
-        self._admitting.add(name)
+        self._admitting[name] = []
         # Before the event: should this call be cut off now, the registration stands and must be watched.
         self._leases.begin(name)
         try:
@@ -236,7 +241,7 @@ class SessionManager:
                 self._leases.forget(name)
             raise
         finally:
-            self._admitting.discard(name)
+            del self._admitting[name]
         _log.info("client %s is here with %d slots", name, len(first.slots))
         return session
 
@@ -263,7 +268,7 @@ class SessionManager:
             earlier.end(UnavailableError("another session of this client has begun"))
         self._sessions[session.client] = session
         session.offer(self._welcome)
-        for message in self._effects.outstanding(session.client):
+        for message in (*self._admitting[session.client], *self._effects.outstanding(session.client)):
             session.offer(message)
 
     # ---- messages --------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from gswarm.domain.errors import ConflictError, InvalidInputError
 from gswarm.domain.ids import ClientName, RequestId
 from gswarm.domain.plan import Grant, GrantPhase, JobKind, RequestRecord
 from gswarm.scheduler import clients, clones, experiments, jobs, leases, operations, policy
-from gswarm.scheduler.effects import Effect, SendGrant, SendJob, SendStop, StartTimer, SweepBlobs
+from gswarm.scheduler.effects import Effect, SendJob, SendStop, StartTimer, SweepBlobs
 from gswarm.scheduler.events import (
     ChunkCommitted,
     ChunkFailed,
@@ -32,7 +32,7 @@ from gswarm.scheduler.events import (
     RunOpRequested,
     TimerFired,
 )
-from gswarm.scheduler.state import Plan, Turn
+from gswarm.scheduler.state import Plan, Turn, send_grant
 
 REQUESTS_MAX = 10_000
 """Request ids that are remembered."""
@@ -105,7 +105,7 @@ class ClusterState(Plan):
             return [StartTimer(key, due_at_s) for key, due_at_s in self.timers.items()]
         grants = [grant for run_id in self.index.granted_to(client) for grant in self.runs[run_id].grants if grant.client == client]
         grants = sorted((grant for grant in grants if grant.phase is not GrantPhase.TRAINED), key=self._place_in_queue)
-        effects: list[Effect] = [SendGrant(client, replace(grant)) for grant in grants]
+        effects: list[Effect] = [send_grant(grant) for grant in grants]
         effects += [SendStop(client, grant.run, grant.generation) for grant in grants if grant.phase is GrantPhase.STOPPING]
         effects += [SendJob(client, job.id) for job in self.index.jobs.of_client(client)]
         return effects

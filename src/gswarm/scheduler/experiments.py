@@ -112,5 +112,5 @@ def _skew_of(turn: Turn, spec: ExperimentSpec, sizes: tuple[RunSize, ...]) -> in
     if spec.resources.max_skew is not None:
         return spec.resources.max_skew
     chunks = [chunk_count(spec.chunks, size.steps_per_epoch, size.total_steps) for size in sizes]
-    slots = len(turn.plan.ready_slots()) // spec.resources.gpus_per_run
+    slots = len(turn.plan.index.ready) // spec.resources.gpus_per_run
     return auto_skew(chunks, slots)

@@ -122,6 +122,8 @@ class Index:
         self.homes: dict[SlotId, dict[RunId, None]] = {}
         self.granted: dict[ClientName, dict[RunId, None]] = {}
         """Runs with open grants, by client."""
+        self.ready: dict[SlotId, None] = {}
+        """Slots of ready clients."""
         self.vacant: dict[SlotId, None] = {}
         """Slots of ready clients that train nothing."""
         self.single: dict[SlotId, None] = {}
@@ -160,6 +162,8 @@ class Index:
             self._live[run.experiment] += 1
         if run.home is not None:
             self.homes.setdefault(run.home, {})[run.id] = None
+        for grant in run.grants:
+            self.grant_opened(run, grant.client)
         self.touch_run(run)
 
     def count_live(self, run: Run, change: int) -> None:
@@ -187,8 +191,6 @@ class Index:
 
     def touch_run(self, run: Run) -> None:
         """Bring everything about the run up to date."""
-        for client in {grant.client for grant in run.grants}:
-            self.granted.setdefault(client, {})[run.id] = None
         if run.state is RunState.RUNNING and run.grants and run.grants[-1].phase is GrantPhase.STOPPING:
             self.recalled[run.id] = None
         else:
@@ -208,6 +210,10 @@ class Index:
             self.places[run.id] = place
         self.anywhere += pool.anywhere
         self.reorder(self._plan.experiments[run.experiment])
+
+    def grant_opened(self, run: Run, client: ClientName) -> None:
+        """The client has a grant of the run."""
+        self.granted.setdefault(client, {})[run.id] = None
 
     def grants_closed(self, run: Run, client: ClientName) -> None:
         """The run has lost a grant that this client had."""
@@ -240,6 +246,8 @@ class Index:
         self.dirty[slot_id] = None
         client = self._plan.clients.get(slot.client)
         ready = client is not None and client.state is ClientState.READY
+        if ready:
+            self.ready[slot_id] = None
         match slot.queue:
             case []:
                 if ready:
@@ -257,6 +265,7 @@ class Index:
                         self.ahead_other.put(slot_id, (-(run.total_steps - run.position) * expected_step_s(run), number_of(run_id)))
 
     def forget_slot(self, slot_id: SlotId) -> None:
+        self.ready.pop(slot_id, None)
         self.vacant.pop(slot_id, None)
         self.single.pop(slot_id, None)
         self.ahead.discard(slot_id)
@@ -278,6 +287,7 @@ class Index:
             "anywhere": self.anywhere,
             "homes": self.homes,
             "granted": self.granted,
+            "ready": self.ready,
             "vacant": self.vacant,
             "single": self.single,
             "ahead": self.ahead.keys(),

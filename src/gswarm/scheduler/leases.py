@@ -39,6 +39,7 @@ def give(turn: Turn, run: Run, slots: tuple[SlotId, ...]) -> None:
     turn.move(run, RunState.RUNNING)
     charged_s = (end - start) * expected_step_s(run) * len(slots)
     experiment.service_s += charged_s / experiment.spec.resources.weight
+    index.grant_opened(run, grant.client)
     index.touch_run(run)
     index.reorder(experiment)
     for slot_id in slots:
@@ -56,7 +57,9 @@ def stop(turn: Turn, run: Run, grants: list[Grant]) -> None:
         if grant.phase is GrantPhase.OPEN:
             grant.phase = GrantPhase.STOPPING
             turn.emit(SendStop(grant.client, run.id, grant.generation))
-    _touch(turn, run, grants)
+            for slot_id in grant.slots:
+                turn.plan.index.touch_slot(turn.plan.slots[slot_id])
+    turn.plan.index.touch_run(run)
 
 
 def close(turn: Turn, run: Run, place: int, *, told: int = 0) -> None:
@@ -83,7 +86,7 @@ def settle(turn: Turn, run: Run) -> None:
                 pass
         if run.state is RunState.COMPLETED:
             drop(turn, run)
-    _touch(turn, run, run.grants)
+    turn.plan.index.touch_run(run)
 
 
 def drop(turn: Turn, run: Run) -> None:
@@ -119,7 +122,7 @@ def trained(turn: Turn, event: ChunkTrained) -> None:
     if event.reached_step < grant.to_step:
         grant.to_step = event.reached_step
         close(turn, run, place + 1)
-    _touch(turn, run, run.grants)
+    turn.plan.index.touch_run(run)
 
 
 def committed(turn: Turn, event: ChunkCommitted) -> None:
@@ -203,9 +206,3 @@ def _leave_slots(turn: Turn, grant: Grant) -> None:
         if slot is not None and (grant.run, grant.generation) in slot.queue:
             slot.queue.remove((grant.run, grant.generation))
             turn.plan.index.touch_slot(slot)
-
-
-def _touch(turn: Turn, run: Run, grants: list[Grant]) -> None:
-    turn.plan.index.touch_run(run)
-    for slot_id in {slot_id: None for grant in grants if grant.phase is not GrantPhase.TRAINED for slot_id in grant.slots}:
-        turn.plan.index.touch_slot(turn.plan.slots[slot_id])

@@ -3,7 +3,7 @@
 Between experiments: priority, then weighted fair share. A slot leaves its experiment only when that is more than a chunk ahead
 in service, so that bases are not swapped at every chunk. Inside an experiment: the first chunk of every run, then the run that the
 slot holds until it leads the slowest waiting run by ``max_skew`` chunks, then the run with most work left, preferably one that
-is hot here or nowhere.
+is hot here or nowhere. Towards an experiment's end, when few runs wait, balance comes before keeping runs where they are.
 
 Every slot gets one grant to train and one ahead, so that the end of a chunk never waits for the host. A grant ahead that has not
 begun can be called back, for a higher priority or for a slot that would idle.
@@ -19,6 +19,7 @@ from gswarm.domain.plan import Experiment, GrantPhase, Run, RunState, Slot
 from gswarm.domain.steps import chunks_done, next_chunk_end
 from gswarm.scheduler import leases
 from gswarm.scheduler.gangs import Reservations, gang_slots
+from gswarm.scheduler.heap import LazyHeap
 from gswarm.scheduler.index import OPEN_GRANTS_MAX, OrderKey, Pool, Wait, expected_step_s
 from gswarm.scheduler.state import Plan, Turn
 
@@ -126,35 +127,54 @@ def _favourite(plan: Plan, slot: Slot, held: Run | None, own: OrderKey | None) -
 
 def _chunk_charge_s(plan: Plan, run: Run) -> float:
     """About what the run's experiment is charged for a chunk of it."""
-    experiment = plan.experiments[run.experiment]
-    start = min(run.planned_position, run.total_steps - 1)
-    steps = next_chunk_end(start, experiment.spec.chunks, run.steps_per_epoch, run.total_steps) - start
-    resources = experiment.spec.resources
-    return steps * expected_step_s(run) * resources.gpus_per_run / resources.weight
+    resources = plan.experiments[run.experiment].spec.resources
+    return _chunk_s(plan, run) * resources.gpus_per_run / resources.weight
+
+
+def _chunk_s(plan: Plan, run: Run) -> float:
+    """Expected seconds of the run's first chunk; the others differ by a step at most."""
+    chunks = plan.experiments[run.experiment].spec.chunks
+    return next_chunk_end(0, chunks, run.steps_per_epoch, run.total_steps) * expected_step_s(run)
 
 
 def _pick(plan: Plan, experiment: Experiment, slot: Slot, held: Run | None, *, may_rob: bool) -> Run | None:
     """The experiment's run for the slot. With ``may_rob`` false, runs that are hot on another idle slot are left to that one."""
     index, pool = plan.index, plan.index.pools[experiment.id]
-    fresh = _first(plan, pool, "fresh", slot)
+    fresh = _first(plan, pool.fresh, slot)
     if fresh is not None:
         return fresh
+    far = _first(plan, pool.movable, slot)
     if held is not None:
         slowest = pool.slowest.first()
         lead = _chunks(plan, held) - index.places[slowest].chunks if slowest is not None else 0
-        if slowest is None or lead < experiment.max_skew:
+        if slowest is None or (lead < experiment.max_skew and not _falls_behind(plan, pool, held, far)):
             return held
-    near = _near(plan, pool, slot)
-    far = _first(plan, pool, "movable", slot)
-    if far is not None and not may_rob and index.places[far.id].home in index.vacant and far.home != slot.spec.id:
+    if far is not None and not may_rob and far.home != slot.spec.id and index.places[far.id].home in index.vacant:
         far = None
-    if near is None or (far is not None and _much_more_left(plan, experiment, far, near)):
+    near = _near(plan, pool, slot)
+    if near is None or (far is not None and _is_worth_moving(plan, experiment, pool, far, near)):
         near = far
     return near if near is not None else held
 
 
-def _first(plan: Plan, pool: Pool, name: str, slot: Slot) -> Run | None:
-    heap = pool.fresh if name == "fresh" else pool.movable
+def _falls_behind(plan: Plan, pool: Pool, held: Run, far: Run | None) -> bool:
+    """At the end of an experiment, when fewer runs wait than half the slots: a waiting one has over a chunk more work left
+    than the one that the slot holds, and would end after all others."""
+    if far is None or 2 * len(pool.movable) > len(plan.index.ready):
+        return False
+    held_left_s = (held.total_steps - held.planned_position) * expected_step_s(held)
+    return plan.index.places[far.id].remaining_s > held_left_s + _chunk_s(plan, held)
+
+
+def _is_worth_moving(plan: Plan, experiment: Experiment, pool: Pool, far: Run, near: Run) -> bool:
+    """A run that is hot elsewhere is taken only if it has over ``max_skew`` chunks more work left, or towards the end any more."""
+    more_s = plan.index.places[far.id].remaining_s - plan.index.places[near.id].remaining_s
+    at_the_end = len(pool.movable) <= 2 * len(plan.index.ready)
+    return more_s > (0.0 if at_the_end else experiment.max_skew * _chunk_s(plan, far))
+
+
+def _first(plan: Plan, heap: LazyHeap[RunId], slot: Slot) -> Run | None:
+    """The run with most work left that does not avoid the slot."""
     first = heap.first()
     if first is not None and plan.runs[first].avoid_slots:
         first = heap.first_where(lambda run_id: not avoids(plan, plan.runs[run_id], slot.spec.id))
@@ -165,23 +185,11 @@ def _near(plan: Plan, pool: Pool, slot: Slot) -> Run | None:
     """Of the runs that are hot here or nowhere the one with most work left."""
     hot = pool.hot.get(slot.spec.id)
     here = hot.first() if hot is not None else None
-    nowhere = pool.homeless.first()
-    if nowhere is not None and plan.runs[nowhere].avoid_slots:
-        nowhere = pool.homeless.first_where(lambda run_id: not avoids(plan, plan.runs[run_id], slot.spec.id))
+    nowhere = _first(plan, pool.homeless, slot)
     if here is None or nowhere is None:
-        found: RunId | None = here if here is not None else nowhere
-    else:
-        places = plan.index.places
-        found = nowhere if places[nowhere].remaining_s > places[here].remaining_s else here
-    return plan.runs[found] if found is not None else None
-
-
-def _much_more_left(plan: Plan, experiment: Experiment, far: Run, near: Run) -> bool:
-    """Whether moving the far run is worth it: it has over ``max_skew`` chunks more work left."""
-    places, chunks = plan.index.places, experiment.spec.chunks
-    end = next_chunk_end(far.position, chunks, far.steps_per_epoch, far.total_steps)
-    slack_s = experiment.max_skew * (end - far.position) * expected_step_s(far)
-    return places[far.id].remaining_s > places[near.id].remaining_s + slack_s
+        return plan.runs[here] if here is not None else nowhere
+    places = plan.index.places
+    return nowhere if places[nowhere.id].remaining_s > places[here].remaining_s else plan.runs[here]
 
 
 def _chunks(plan: Plan, run: Run) -> int:
@@ -193,26 +201,26 @@ def avoids(plan: Plan, run: Run, slot_id: SlotId) -> bool:
     """Whether the run failed on that slot and there is another one where it did not."""
     if slot_id not in run.avoid_slots:
         return False
-    return any(other not in run.avoid_slots for other in plan.ready_slots())
+    return any(other not in run.avoid_slots for other in plan.index.ready)
 
 
 def _call_back_for_priority(turn: Turn, reservations: Reservations) -> None:
     """A higher priority takes over at the next chunk's start: grants ahead of lower priorities are called back for it."""
     index = turn.plan.index
-    if not index.order:
+    least = index.ahead.first()
+    if least is None or not index.order or _priority_ahead(turn.plan, least) >= -index.order[0][0]:
         return
     experiment = turn.plan.experiments[index.order[0][-1]]
-    priority, pool = experiment.spec.resources.priority, index.pools[experiment.id]
-    wanted = pool.anywhere * experiment.spec.resources.gpus_per_run - len(index.recalled)
-    client = next((name for name, gang in reservations.held().items() if gang == experiment.id), None)
-    if experiment.spec.resources.gpus_per_run > 1 and client is None:
-        return
-    while wanted > 0:
+    resources, client = experiment.spec.resources, None
+    if resources.gpus_per_run > 1:
+        client = next((name for name, gang in reservations.held().items() if gang == experiment.id), None)
+        if client is None:
+            return
+    for _ in range(index.pools[experiment.id].anywhere * resources.gpus_per_run - len(index.recalled)):
         slot_id = index.ahead.first_where(lambda one: client is None or turn.plan.slots[one].client == client)
-        if slot_id is None or _priority_ahead(turn.plan, slot_id) >= priority:
+        if slot_id is None or _priority_ahead(turn.plan, slot_id) >= resources.priority:
             return
         _call_back(turn, turn.plan.slots[slot_id])
-        wanted -= 1
 
 
 def _priority_ahead(plan: Plan, slot_id: SlotId) -> int:

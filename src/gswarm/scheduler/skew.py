@@ -32,7 +32,7 @@ def auto_skew(chunks: Sequence[int], slots: int) -> int:
         counts = [counts[index * len(counts) // RUNS_MAX] for index in range(RUNS_MAX)]
     scale = max(1.0, longest / CHUNKS_MAX)
     counts = [max(1, round(count / scale)) for count in counts]
-    candidates = [skew for skew in CANDIDATES if skew < max(counts)] or [1]
+    candidates = [*(skew for skew in CANDIDATES if skew < max(counts) - 1), max(counts) - 1]
     spans = {skew: makespan(counts, slots, skew) for skew in candidates}
     limit = min(spans.values()) * (1 + TOLERANCE)
     best = next(skew for skew, span in spans.items() if span <= limit)
@@ -56,7 +56,7 @@ def makespan(chunks: Sequence[int], slots: int, skew: int, switch_cost: float = 
             end_s = max(end_s, now)
             if left[held]:
                 waiting.add(held)
-        run = _next(left, done, waiting, held, skew)
+        run = _next(left, done, waiting, held, skew, slots)
         holds[slot] = run
         if run is not None:
             waiting.remove(run)
@@ -64,12 +64,14 @@ def makespan(chunks: Sequence[int], slots: int, skew: int, switch_cost: float = 
     return end_s
 
 
-def _next(left: list[int], done: list[int], waiting: set[int], held: int | None, skew: int) -> int | None:
+def _next(left: list[int], done: list[int], waiting: set[int], held: int | None, skew: int, slots: int) -> int | None:
     if not waiting:
         return None
     fresh = [run for run in waiting if not done[run]]
     if fresh:
         return min(fresh, key=lambda run: (-left[run], run))
-    if held in waiting and held is not None and done[held] - min(done[run] for run in waiting) < skew:
-        return held
-    return min(waiting, key=lambda run: (-left[run], run))
+    longest = min(waiting, key=lambda run: (-left[run], run))
+    if held is not None and held in waiting and done[held] - min(done[run] for run in waiting) < skew:
+        falls_behind = 2 * (len(waiting) - 1) <= slots and left[longest] > left[held] + 1
+        return longest if falls_behind else held
+    return longest

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from gswarm.domain.errors import ConflictError, FencedError, NotFoundError
 from gswarm.domain.ids import ClientName, Digest, ExperimentId, JobId, RequestId, RunId, SlotId
 from gswarm.domain.plan import (
     Client,
-    ClientState,
     Experiment,
     ExperimentState,
     Grant,
@@ -118,9 +117,6 @@ class Plan:
             f"{client} holds no open grant of generation {generation} of run {run_id}", "its lease is over; the result does not count"
         )
 
-    def ready_slots(self) -> list[SlotId]:
-        return [slot for client in self.clients.values() if client.state is ClientState.READY for slot in client.slots]
-
     def count(self, name: str, by: int = 1) -> int:
         """Raise a counter and return it."""
         self.counters[name] = self.counters.get(name, 0) + by
@@ -141,8 +137,8 @@ class Turn:
         self.effects.append(effect)
 
     def send_grant(self, grant: Grant) -> None:
-        """Grants change later; an effect does not."""
-        self.emit(SendGrant(grant.client, replace(grant)))
+        """Tell the client."""
+        self.emit(send_grant(grant))
 
     def move(self, run: Run, target: RunState) -> None:
         """Change a run's state, and its experiment's if that follows. The caller refreshes the index when the run is settled.
@@ -186,3 +182,9 @@ def activate(turn: Turn, experiment: Experiment) -> None:
     experiment.ended_at_s = None
     experiment.service_s = max(experiment.service_s, min(others, default=0.0))
     turn.plan.index.reorder(experiment)
+
+
+def send_grant(grant: Grant) -> SendGrant:
+    """The effect keeps a copy: grants change later, an effect does not."""
+    copy = Grant(grant.run, grant.generation, grant.client, grant.slots, grant.from_step, grant.to_step, grant.granted_at_s, grant.phase)
+    return SendGrant(grant.client, copy)

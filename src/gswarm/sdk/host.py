@@ -97,6 +97,9 @@ class Host:
         """Rows and the metric they are sorted by."""
         return self._get(f"/experiments/{_part(ref)}/results", metric=metric)
 
+    def explain_experiment(self, ref: str) -> Json:
+        return self._get(f"/experiments/{_part(ref)}/explain")
+
     def timeline(self, ref: str) -> Json:
         return self._get(f"/experiments/{_part(ref)}/timeline")
 

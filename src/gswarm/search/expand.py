@@ -61,20 +61,27 @@ def count(search: Search) -> int | None:
 
 
 def expansion_notes(experiment: ExperimentSpec, runs: list[ExpandedRun]) -> tuple[str, ...]:
-    """What a person should know about the expansion, in whole sentences; empty if every combination became a run."""
+    """What a person should know about the expansion, in whole sentences; empty if there is nothing to say."""
     search = experiment.search
-    combinations = count(search)
     if not search.parameters and not search.together:
         return ()
+    notes = [_size_note(search, len(runs))]
+    if search.metric.name.startswith("eval_") and not any(run.spec.val_size > 0 or run.spec.eval_dataset is not None for run in runs):
+        notes.append(f"Runs are compared by {search.metric.name}, but there is no validation data; set val_size or eval_dataset.")
+    return tuple(note for note in notes if note)
+
+
+def _size_note(search: Search, runs: int) -> str:
+    combinations = count(search)
     if combinations is None:
-        few = search.run_cap is not None and len(runs) < search.run_cap
-        return (f"The space has only {len(runs)} different configurations, fewer than run_cap ({search.run_cap}).",) if few else ()
-    if len(runs) < combinations and search.run_cap == len(runs):
-        kept = f"the first {len(runs)}" if search.method is SearchMethod.GRID else f"{len(runs)} of them at random"
-        return (f"The space has {combinations} combinations; run_cap keeps {kept}.",)
-    if len(runs) < combinations:
-        return (f"{combinations - len(runs)} of {combinations} combinations were left out because they equal another one.",)
-    return ()
+        is_short = search.run_cap is not None and runs < search.run_cap
+        return f"The space has only {runs} different configurations, fewer than run_cap ({search.run_cap})." if is_short else ""
+    if runs == combinations:
+        return ""
+    if runs == search.run_cap:
+        kept = f"the first {runs}" if search.method is SearchMethod.GRID else f"{runs} of them at random"
+        return f"The space has {combinations:,} combinations; run_cap keeps {kept}."
+    return f"{combinations - runs} of {combinations} combinations were left out because they equal another one."
 
 
 def _wanted(search: Search) -> int:

@@ -14,10 +14,10 @@ from gswarm.domain.parse import DEFAULT_NAME, ParsedExperiment, parse_experiment
 from gswarm.domain.spec import Choice, Distribution, ExperimentSpec, RunSpec
 
 LIMIT_BYTES = 1_000_000
-MAX_NODES = 20_000
+MAX_NODES = 10_000
 """Values and keys, with every alias counted as what it stands for: this is what stops a file that multiplies itself."""
 MAX_DEPTH = 32
-MAX_LINES = 20_000
+MAX_LINES = 10_000
 MAX_LINE_CHARS = 20_000
 _TAG_PREFIX = "tag:yaml.org,2002:"
 _PLAIN_TAGS = frozenset(_TAG_PREFIX + name for name in ("str", "int", "float", "bool", "null", "map", "seq", "merge"))

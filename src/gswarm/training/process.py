@@ -17,6 +17,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, BinaryIO
 
+from gswarm.domain.errors import CorruptDataError
 from gswarm.training.protocol import Ready, TrainerEvent
 from gswarm.training.protocol_codec import MAX_LINE_BYTES, decode_command, encode
 
@@ -47,10 +48,6 @@ class Channel:
     def reader(self) -> BinaryIO:
         return self._connection.makefile("rb")
 
-    def close(self) -> None:
-        with self._lock, contextlib.suppress(OSError):
-            self._connection.shutdown(socket.SHUT_RDWR)
-
 
 def end_as_orphan() -> None:
     """Nobody listens any more: nothing that could still be done would count."""
@@ -72,7 +69,6 @@ def main(arguments: list[str] | None = None) -> int:
     threading.Thread(target=_read_commands, args=(channel.reader(), conductor), name="commands", daemon=True).start()
     threading.Thread(target=_await_sigterm, args=(conductor,), name="sigterm", daemon=True).start()
     conductor.run()
-    channel.close()
     sys.stdout.flush()
     sys.stderr.flush()
     # Python's own way out would wait for threads that wait for commands, and take torch apart under them.
@@ -97,9 +93,12 @@ def _make_conductor(channel: Channel, device: str, hot_runs: int | None) -> Cond
 
 
 def _read_commands(lines: BinaryIO, conductor: Conductor) -> None:
-    """Takes commands until the client is gone; a line that is none means that the client cannot be understood."""
-    while line := lines.readline(MAX_LINE_BYTES + 1):
-        conductor.handle(decode_command(line))
+    """Takes commands until the client is gone. A line that is none means that it cannot be understood: as good as gone."""
+    try:
+        while line := lines.readline(MAX_LINE_BYTES + 1):
+            conductor.handle(decode_command(line))
+    except (CorruptDataError, OSError):
+        logger.exception("the client cannot be understood")
     end_as_orphan()
 
 

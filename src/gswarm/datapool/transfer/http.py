@@ -32,6 +32,27 @@ class Source:
     server_hostname: str | None = None
 
 
+@dataclass(slots=True)
+class Segment:
+    """The range ``start..stop`` of a blob on its way in, and the buffer that it fills."""
+
+    start: int
+    stop: int
+    buffer: bytearray
+    filled_bytes: int = 0
+
+    def append(self, data: bytes) -> None:
+        end = self.filled_bytes + len(data)
+        if end > self.stop - self.start:
+            raise UnavailableError("more bytes came than were asked for")
+        self.buffer[self.filled_bytes : end] = data
+        self.filled_bytes = end
+
+    @property
+    def data(self) -> memoryview:
+        return memoryview(self.buffer)[: self.filled_bytes]
+
+
 class PoolHttp:
     """The requests of ``gswarm.datapool.transfer``, each raising typed errors. UnavailableError means: try again."""
 
@@ -81,12 +102,13 @@ class PoolHttp:
         async with self._request("HEAD", source, digest) as response:
             return _number(response.headers.get("Content-Length"), source)
 
-    async def read_range(self, source: Source, digest: Digest, start: int, stop: int, size_bytes: int, into: bytearray) -> None:
-        """Appends bytes ``start..stop`` of a blob of ``size_bytes`` to ``into``; after an error it has those that came.
+    async def read_segment(self, source: Source, digest: Digest, segment: Segment, size_bytes: int) -> None:
+        """Reads what is left of a segment of a blob of ``size_bytes``; after an error the segment has what came.
 
         Raises:
             CorruptDataError: the source's blob has another size.
         """
+        start, stop = segment.start + segment.filled_bytes, segment.stop
         async with self._request("GET", source, digest, Range=f"bytes={start}-{stop - 1}") as response:
             served = response.headers.get("Content-Range", "")
             if served.rpartition("/")[2] != str(size_bytes):
@@ -94,7 +116,7 @@ class PoolHttp:
             if served != f"bytes {start}-{stop - 1}/{size_bytes}" or response.content_length != stop - start:
                 raise UnavailableError(f"{source.url} answered with other bytes than asked for")
             while data := await response.content.readany():
-                into += data
+                segment.append(data)
 
     async def missing(self, source: Source, digests: Sequence[Digest]) -> set[Digest]:
         """Which of the digests the pool lacks; at most ``MISSING_DIGESTS_MAX`` at once."""

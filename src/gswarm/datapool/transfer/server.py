@@ -99,9 +99,10 @@ class _PoolServer:
     async def head(self, request: web.Request, caller: str) -> web.StreamResponse:
         digest = checked_digest(request.match_info["digest"])
         if "upload" in request.query:
-            if await asyncio.to_thread(self._store.renew, digest):
-                return web.Response(headers={UPLOAD_COMPLETE: "1"})
-            return web.Response(headers={UPLOAD_OFFSET: str(self._uploads.offset(caller, digest)), UPLOAD_COMPLETE: "0"})
+            complete = await asyncio.to_thread(self._store.renew, digest)
+            offset = 0 if complete else self._uploads.offset(caller, digest)
+            # Without a length the connection could not be used again.
+            return web.Response(headers={"Content-Length": "0", UPLOAD_OFFSET: str(offset), UPLOAD_COMPLETE: "1" if complete else "0"})
         size_bytes = await asyncio.to_thread(self._store.size_bytes, digest)
         return web.Response(headers={"Content-Length": str(size_bytes), **_headers(digest)})
 

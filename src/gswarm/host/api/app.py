@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, Response
+from pydantic import BaseModel
 
 from gswarm.host.api import clients, events, experiments, models, pool, queue, run_data, run_logs, runs, system, tokens
 from gswarm.host.api.problem import install_error_handlers
@@ -30,6 +31,8 @@ class ApiRoute:
     role: Role
     endpoint: Callable[..., Any]
     status: int = 200
+    answer: type[BaseModel] | None = None
+    """The model of the answer, where the endpoint's annotation is not enough."""
 
 
 ANYONE, VIEWER, OPERATOR, ADMIN = Role.ANYONE, Role.VIEWER, Role.OPERATOR, Role.ADMIN
@@ -46,6 +49,7 @@ ROUTES = (
     ApiRoute("GET", "/experiments/{experiment}/runs", VIEWER, experiments.experiment_runs),
     ApiRoute("GET", "/experiments/{experiment}/results", VIEWER, experiments.experiment_results),
     ApiRoute("GET", "/experiments/{experiment}/timeline", VIEWER, experiments.experiment_timeline),
+    ApiRoute("GET", "/experiments/{experiment}/explain", VIEWER, experiments.experiment_explain),
     ApiRoute("POST", "/experiments/{experiment}/stop", OPERATOR, experiments.stop_experiment),
     ApiRoute("POST", "/experiments/{experiment}/resume", OPERATOR, experiments.resume_experiment),
     ApiRoute("POST", "/experiments/{experiment}/restore", OPERATOR, experiments.restore_experiment),
@@ -60,7 +64,7 @@ ROUTES = (
     ApiRoute("POST", "/runs/{run}/verify", OPERATOR, runs.verify_run, 202),
     ApiRoute("POST", "/runs/{run}/export", OPERATOR, runs.export_run, 202),
     ApiRoute("GET", "/runs/{run}/metrics", VIEWER, run_data.run_metrics),
-    ApiRoute("GET", "/runs/{run}/logs", VIEWER, run_logs.run_logs),
+    ApiRoute("GET", "/runs/{run}/logs", VIEWER, run_logs.run_logs, answer=models.LogView),
     ApiRoute("GET", "/runs/{run}/checkpoints", VIEWER, run_data.run_checkpoints),
     ApiRoute("GET", "/runs/{run}/explain", VIEWER, run_data.run_explain),
     ApiRoute("GET", "/clients", VIEWER, clients.list_clients),
@@ -97,9 +101,9 @@ def create_app(services: HostServices) -> FastAPI:
     )
     app.state.services = services
     for route in ROUTES:
-        app.add_api_route(
-            PREFIX + route.path, route.endpoint, methods=[route.method], status_code=route.status, tags=[route.path.split("/")[1]]
-        )
+        options: dict[str, Any] = {"response_model": route.answer} if route.answer is not None else {}
+        tag = route.path.split("/")[1]
+        app.add_api_route(PREFIX + route.path, route.endpoint, methods=[route.method], status_code=route.status, tags=[tag], **options)
     app.add_route("/openapi.json", _openapi, methods=["GET"], include_in_schema=False)
     app.add_route("/docs", _docs, methods=["GET"], include_in_schema=False)
     install_error_handlers(app)

@@ -20,7 +20,7 @@ def _find(services: ServicesDep, name: str) -> Client:
 
 
 def _view(services: ServicesDep, client: Client) -> models.ClientView:
-    return views.client_view(services.loop.state, client, client.name in services.sessions.connected)
+    return views.client_view(services.loop.state, client, client.name in services.sessions.connected, services.clock())
 
 
 async def list_clients(services: ServicesDep, limit: Limit = 100, cursor: Cursor = None) -> models.Page[models.ClientView]:

@@ -18,6 +18,7 @@ from gswarm.host.api.deps import By, RequestKey, ServicesDep, made
 from gswarm.host.api.paging import Cursor, Limit, page
 from gswarm.host.api.runs import run_views
 from gswarm.scheduler.events import ExperimentOpRequested, ExperimentSubmitted
+from gswarm.scheduler.explain import explain_experiment
 from gswarm.search.expand import ExpandedRun, expand
 from gswarm.search.yaml_file import load_yaml
 
@@ -132,6 +133,12 @@ async def experiment_timeline(services: ServicesDep, experiment: str) -> models.
     state = services.loop.state
     found = state.find_experiment(experiment)
     return models.TimelineView(experiment=found.id, chunks=views.timeline(state, found))
+
+
+async def experiment_explain(services: ServicesDep, experiment: str) -> models.ExplainView:
+    """Why the experiment is where it is."""
+    found = services.loop.state.find_experiment(experiment)
+    return views.explain_view(found, explain_experiment(services.loop.state, found.id, services.clock()))
 
 
 async def stop_experiment(services: ServicesDep, by: By, key: RequestKey, experiment: str) -> models.ExperimentView:

@@ -211,9 +211,13 @@ class LogView(Model):
 
 
 class ExplainView(Model):
-    run: str
+    """Why something is where it is."""
+
+    id: str
     state: str
+    code: str = Field(description="Stable name of the reason.")
     text: str
+    details: dict[str, str]
 
 
 class JobView(Model):
@@ -236,6 +240,7 @@ class SlotView(Model):
     threads: int
     memory_bytes: int
     runs: list[str] = Field(description="Runs that hold it, the one that trains first.")
+    explanation: str = Field(description="Why it trains what it trains, or nothing.")
 
 
 class ClientView(Model):

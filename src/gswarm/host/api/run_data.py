@@ -64,5 +64,4 @@ async def run_checkpoints(services: ServicesDep, run: str) -> models.Page[models
 async def run_explain(services: ServicesDep, run: str) -> models.ExplainView:
     """Why the run is where it is."""
     found = services.loop.state.find_run(run)
-    text = explain_run(services.loop.state, found.id, services.clock())
-    return models.ExplainView(run=found.id, state=found.state, text=text)
+    return views.explain_view(found, explain_run(services.loop.state, found.id, services.clock()))

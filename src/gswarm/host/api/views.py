@@ -16,7 +16,6 @@ from gswarm.domain.plan import (
     ExperimentState,
     Failure,
     Grant,
-    GrantPhase,
     Job,
     Run,
     RunState,
@@ -26,6 +25,7 @@ from gswarm.domain.spec import Goal, Metric
 from gswarm.domain.steps import chunk_count, chunks_done
 from gswarm.host.api import models
 from gswarm.scheduler.core import ClusterState
+from gswarm.scheduler.explain import Explanation, explain_slot
 from gswarm.scheduler.lifecycle import possible_ops
 from gswarm.scheduler.operations import experiment_ops
 from gswarm.scheduler.retention import best_of as best_of_kept
@@ -66,10 +66,13 @@ def best_view(run: Run, metric: Metric) -> models.BestView | None:
     return models.BestView(metric=metric.name, value=values[metric.name], step=step, checkpoint=kept.manifest if kept else None)
 
 
-def training_slot(run: Run) -> str | None:
-    """The slot that trains the run now; ``None`` while it waits behind another run or nobody has it."""
-    active = next((grant for grant in run.grants if grant.phase is not GrantPhase.TRAINED), None)
-    return active.slots[0] if active else None
+def training_slot(state: ClusterState, run: Run) -> str | None:
+    """The slot that trains the run now; ``None`` while its grant waits behind another run's, or it has none."""
+    for grant in run.grants:
+        slot = state.slots.get(grant.slots[0])
+        if slot is not None and slot.queue and slot.queue[0] == (run.id, grant.generation):
+            return slot.spec.id
+    return None
 
 
 def grant_view(grant: Grant) -> models.GrantView:
@@ -108,7 +111,7 @@ def run_view(state: ClusterState, run: Run, latest: Latest) -> models.RunView:
         changes=dict(run.changes),
         metrics=metrics,
         best=best_view(run, experiment.spec.search.metric),
-        slot=training_slot(run),
+        slot=training_slot(state, run),
         home=run.home,
         grants=[grant_view(grant) for grant in run.grants],
         generation=run.generation,
@@ -257,7 +260,7 @@ def checkpoint_views(run: Run, metric: Metric) -> list[models.CheckpointView]:
     ]
 
 
-def slot_view(slot: Slot) -> models.SlotView:
+def slot_view(state: ClusterState, slot: Slot, now_s: float) -> models.SlotView:
     spec = slot.spec
     return models.SlotView(
         id=spec.id,
@@ -266,20 +269,27 @@ def slot_view(slot: Slot) -> models.SlotView:
         threads=spec.threads,
         memory_bytes=spec.memory_bytes,
         runs=[run for run, _ in slot.queue],
+        explanation=explain_slot(state, spec.id, now_s).text,
     )
 
 
-def client_view(state: ClusterState, client: Client, connected: bool) -> models.ClientView:
+def client_view(state: ClusterState, client: Client, connected: bool, now_s: float) -> models.ClientView:
     return models.ClientView(
         name=client.name,
         state=client.state,
         connected=connected,
         version=client.version,
-        slots=[slot_view(state.slots[slot]) for slot in client.slots if slot in state.slots],
+        slots=[slot_view(state, state.slots[slot], now_s) for slot in client.slots if slot in state.slots],
         labels=dict(client.labels),
         registered_at=client.registered_at_s,
         lost_at=client.lost_at_s,
         lost_reason=client.lost_reason,
+    )
+
+
+def explain_view(subject: Run | Experiment, explanation: Explanation) -> models.ExplainView:
+    return models.ExplainView(
+        id=subject.id, state=subject.state, code=explanation.code, text=explanation.text, details=dict(explanation.details)
     )
 
 

@@ -35,11 +35,7 @@ def decode(text: str) -> Event:
         CorruptDataError: the text is no event.
         IncompatibleVersionError: the type or its version is newer than this program.
     """
-    try:
-        envelope = json.loads(text)
-        name, version, data = envelope["type"], envelope["v"], envelope["data"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptDataError(f"a journal entry is no event: {text[:80]!r}") from error
+    name, version, data = _open(text)
     cls = EVENT_TYPES.get(name)
     if cls is None or version > cls.VERSION:
         raise IncompatibleVersionError(
@@ -66,6 +62,18 @@ def decode(text: str) -> Event:
         place = ".".join(str(part) for part in first["loc"])
         raise CorruptDataError(f"a journal entry {name} is damaged at {place}: {first['msg']}") from error
     return event
+
+
+def _open(text: str) -> tuple[str, int, dict[str, Any]]:
+    try:
+        envelope = json.loads(text)
+    except ValueError as error:
+        raise CorruptDataError(f"a journal entry is no event: {text[:80]!r}") from error
+    match envelope:
+        case {"type": str(name), "v": int(version), "data": dict(data)}:
+            return name, version, data
+        case _:
+            raise CorruptDataError(f"a journal entry is no event: {text[:80]!r}")
 
 
 def canonical(event: Event) -> Event:

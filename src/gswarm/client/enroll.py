@@ -1,0 +1,140 @@
+"""A join token becomes a certificate, once; later starts use what is on disk."""
+
+from __future__ import annotations
+
+import json
+import logging
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from gswarm import __version__
+from gswarm.datapool.transfer.wire import problem_error
+from gswarm.domain.errors import CorruptDataError, GswarmError, NotFoundError, UnauthenticatedError, UnavailableError
+from gswarm.domain.ids import ClientName
+from gswarm.wire.tls import HOST_SERVER_NAME, ClientTls, fingerprint, make_key_and_csr, needs_renewal, save_private
+from gswarm.wire.token import JoinToken
+
+logger = logging.getLogger(__name__)
+
+CLUSTER_FILE = "cluster.json"
+TIMEOUT_S = 15.0
+ANSWER_BYTES_MAX = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """What a client needs to speak to its host."""
+
+    tls: ClientTls
+    pool_port: int
+    is_new: bool
+    """The certificate was made just now."""
+
+
+async def enrol(host_address: str, token_text: str | None, name: ClientName, directory: Path) -> Enrolment:
+    """The certificate in ``directory``, or a new one in exchange for the token.
+
+    Args:
+        host_address: name or IP address of the host, without a port.
+        token_text: as ``gswarm token create --role client`` printed it; not used where there is a certificate already.
+        directory: ``tls`` of the client's own folder.
+
+    Raises:
+        UnauthenticatedError: there is neither a certificate nor a token, the token is refused, or the host is not the token's.
+        InvalidInputError: the token is mistyped. ConflictError: a client of that name is connected.
+        UnavailableError: the host cannot be reached.
+        CorruptDataError: the saved certificate cannot be read.
+    """
+    saved = _load(directory)
+    token = JoinToken.parse(token_text) if token_text is not None else None
+    if saved is not None and not needs_renewal(saved.tls.cert_pem, datetime.now(UTC)) and not _is_of_another_cluster(saved, token):
+        return saved
+    if token is None or token_text is None:
+        if saved is not None:
+            logger.warning("the certificate of %s ends soon: connect once with a new token to renew it", name)
+            return saved
+        raise UnauthenticatedError(
+            f"this machine is not part of the cluster yet: there is no certificate in {directory}",
+            "make a token on the host with `gswarm token create --role client` and give it with --token",
+        )
+    base_url = f"https://{_in_url(host_address)}:{token.pool_port}"
+    ca_pem = await _trusted_ca(base_url, token)
+    key_pem, csr_pem = make_key_and_csr(name)
+    body = {"token": token_text.strip(), "name": name, "csr": csr_pem.decode(), "version": __version__}
+    answer = await _join(base_url, ca_pem, body)
+    try:
+        tls = ClientTls(answer["certificate"].encode(), key_pem, ca_pem)
+    except (KeyError, AttributeError):
+        raise UnavailableError(f"what answers at {base_url} is no gswarm host of this version", "check the address") from None
+    tls.save(directory)
+    save_private(directory, {CLUSTER_FILE: json.dumps({"pool_port": token.pool_port}).encode()})
+    logger.info("joined as %s", name)
+    return Enrolment(tls, token.pool_port, is_new=True)
+
+
+def _load(directory: Path) -> Enrolment | None:
+    try:
+        tls = ClientTls.load(directory)
+    except NotFoundError:
+        return None
+    try:
+        pool_port = int(json.loads((directory / CLUSTER_FILE).read_text())["pool_port"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorruptDataError(f"{directory / CLUSTER_FILE} cannot be read: {error}", f"remove {directory} and join again") from error
+    return Enrolment(tls, pool_port, is_new=False)
+
+
+def _is_of_another_cluster(saved: Enrolment, token: JoinToken | None) -> bool:
+    """Whether the host was set up anew since this machine joined."""
+    return token is not None and fingerprint(saved.tls.ca_pem) != token.ca_fingerprint
+
+
+async def _trusted_ca(base_url: str, token: JoinToken) -> bytes:
+    """The cluster's CA. Whoever answers is believed only if it is the one whose fingerprint the token carries."""
+    async with httpx.AsyncClient(verify=False, timeout=TIMEOUT_S, trust_env=False) as http:  # noqa: S501  compared below
+        ca_pem = (await _ask(http, "GET", f"{base_url}/v1/ca")).content
+    try:
+        is_it = fingerprint(ca_pem) == token.ca_fingerprint
+    except GswarmError:
+        is_it = False
+    if not is_it:
+        raise UnauthenticatedError(
+            f"the host at {base_url} is not the one that made this token", "check the address, or make a new token on that host"
+        )
+    return ca_pem
+
+
+async def _join(base_url: str, ca_pem: bytes, body: dict[str, str]) -> dict[str, Any]:
+    context = ssl.create_default_context(cadata=ca_pem.decode())
+    async with httpx.AsyncClient(verify=context, timeout=TIMEOUT_S, trust_env=False) as http:
+        response = await _ask(http, "POST", f"{base_url}/v1/join", body)
+    try:
+        answer = response.json()
+        return answer if isinstance(answer, dict) else {}
+    except ValueError:
+        return {}
+
+
+async def _ask(http: httpx.AsyncClient, method: str, url: str, body: dict[str, str] | None = None) -> httpx.Response:
+    try:
+        response = await http.request(method, url, json=body, extensions={"sni_hostname": HOST_SERVER_NAME})
+    except httpx.HTTPError as error:
+        raise UnavailableError(
+            f"{url} cannot be reached: {error or type(error).__name__}", "check the address and that the host runs"
+        ) from error
+    if response.is_success and len(response.content) <= ANSWER_BYTES_MAX:
+        return response
+    try:
+        problem = response.json()
+    except ValueError:
+        problem = None
+    raise problem_error(response.status_code, problem)
+
+
+def _in_url(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

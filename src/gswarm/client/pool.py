@@ -1,0 +1,209 @@
+"""A client's blobs: what a grant needs comes in and is unpacked, what was trained goes out. Network trouble is waited out here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import shutil
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from gswarm.client.agent_events import InputDirs
+from gswarm.datapool.disk import DiskStore
+from gswarm.datapool.manifest import Manifest, ingest_folder, materialise, missing, reachable
+from gswarm.datapool.refs import Pins
+from gswarm.datapool.sweep import sweep
+from gswarm.datapool.transfer import PoolClient, Source
+from gswarm.domain.errors import NotFoundError, UnavailableError
+from gswarm.domain.ids import HOST_HOLDER, ClientName, Digest
+from gswarm.domain.plan import Checkpoint
+from gswarm.training.protocol import RangeTrained
+from gswarm.wire.client import Backoff
+from gswarm.wire.tls import server_name
+
+logger = logging.getLogger(__name__)
+
+Locate = Callable[[Sequence[Digest]], Awaitable[dict[Digest, list[tuple[str, str]]]]]
+"""Digest to (base URL, holder's name), best first."""
+
+ABSENT_TRIES = 5
+"""How often a blob that nobody has is asked for again: its holder may just be coming back."""
+RETRY_MAX_S = 15.0
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Unpacked:
+    """A manifest unpacked in the cache. ``fetched``: blobs that came in for it, which can come in again."""
+
+    size_bytes: int
+    fetched: set[Digest]
+    users: set[str] = field(default_factory=set)
+
+
+class ClientPool:
+    """The client's store, its cache of unpacked manifests and its traffic with other pools. Used by one event loop.
+
+    Args:
+        directory: the client's own; ``pool`` and ``cache`` are made in it.
+        client: named as a holder of what it stores.
+        remote: asks other pools.
+        host: the host's pool.
+        locate: asks the host who has a manifest.
+        budget_bytes: what fetched manifests may take before the one that was not used longest goes.
+    """
+
+    def __init__(self, directory: Path, client: ClientName, remote: PoolClient, host: Source, locate: Locate, budget_bytes: int) -> None:
+        self.store = DiskStore(directory / "pool")
+        self.pins = Pins()
+        self._cache = directory / "cache"
+        # Only links to the store's files: made anew faster than checked.
+        shutil.rmtree(self._cache, ignore_errors=True)
+        self._cache.mkdir(mode=0o700)
+        self._client = client
+        self._remote = remote
+        self._host = host
+        self._locate = locate
+        self._budget_bytes = budget_bytes
+        self._unpacked: dict[Digest, _Unpacked] = {}
+        """The one that was not used longest comes first."""
+        self._only_here: set[Digest] = set()
+        """Blobs of checkpoints that are not replicated."""
+        self._locks: dict[Digest, asyncio.Lock] = {}
+
+    async def close(self) -> None:
+        await self._remote.close()
+        await asyncio.to_thread(self.store.close)
+
+    # ---- in -------------------------------------------------------------------------------------------------------
+
+    async def inputs(self, owner: str, base: Digest, data: Digest, checkpoint: Digest | None) -> InputDirs:
+        """Folders with these manifests' files, which stay until ``release(owner)``. Waits as long as the network is at fault.
+
+        Raises:
+            NotFoundError: nobody has one of them.
+            CorruptDataError, StorageError: as for the store.
+        """
+        wanted = [digest for digest in (base, data, checkpoint) if digest is not None]
+        paths = await asyncio.gather(*(self.unpack(owner, digest) for digest in wanted))
+        return InputDirs(str(paths[0]), str(paths[1]), str(paths[2]) if checkpoint is not None else None)
+
+    async def unpack(self, owner: str, digest: Digest) -> Path:
+        """One manifest's folder. Raises like ``inputs``."""
+        self.pins.pin([digest], owner)
+        lock = self._locks.setdefault(digest, asyncio.Lock())
+        async with lock:
+            fetched = await self._bring(digest)
+            blobs = await asyncio.to_thread(reachable, self.store, digest)
+            self.pins.pin(blobs, owner)
+            path = self._cache / digest
+            manifest = await asyncio.to_thread(materialise, self.store, digest, path)
+            known = self._unpacked.pop(digest, None) or _Unpacked(manifest.total_bytes, set())
+            known.fetched |= fetched
+            known.users.add(owner)
+            self._unpacked[digest] = known
+        await self._keep_budget()
+        return path
+
+    async def _bring(self, digest: Digest) -> set[Digest]:
+        """Fetches what the store lacks of a manifest; the blobs that came in."""
+        absent = await asyncio.to_thread(missing, self.store, digest)
+        if not absent:
+            return set()
+        manifest = await self._patiently(f"fetch {digest[:12]}", lambda: self._fetch(digest))
+        return {digest, *(entry.digest for entry in manifest.entries)} if digest in absent else set(absent)
+
+    async def _fetch(self, digest: Digest) -> Manifest:
+        places = (await self._locate([digest])).get(digest, [])
+        if not places:
+            raise NotFoundError(f"nobody has {digest}", "is the client that holds it connected?")
+        sources = [Source(url, server_name(holder)) for url, holder in places]
+        return await self._remote.fetch_manifest(self.store, digest, sources)
+
+    def release(self, owner: str) -> None:
+        self.pins.unpin(owner)
+        for unpacked in self._unpacked.values():
+            unpacked.users.discard(owner)
+
+    # ---- out ------------------------------------------------------------------------------------------------------
+
+    async def store_checkpoint(self, owner: str, snapshot: RangeTrained, *, replicate: bool) -> Checkpoint:
+        """Takes the snapshot's files into the store and, if ``replicate``, sends the host what it lacks of them.
+
+        Raises:
+            StorageError, LimitError: this machine's or the host's disk is full.
+        """
+        meta = (("run", str(snapshot.run)), ("step", str(snapshot.reached_step)))
+        folder = Path(snapshot.snapshot_dir)
+        digest, manifest = await asyncio.to_thread(lambda: ingest_folder(self.store, "checkpoint", folder, meta, move=True))
+        blobs = {digest, *(entry.digest for entry in manifest.entries)}
+        self.pins.pin(blobs, owner)
+        if replicate:
+            await self.push(digest)
+        else:
+            self._only_here |= blobs
+        return Checkpoint(
+            manifest=digest,
+            step=snapshot.reached_step,
+            weights_digest=snapshot.weights_digest,
+            size_bytes=manifest.total_bytes,
+            metrics=tuple((name, value) for name, value in snapshot.metrics if math.isfinite(value)),
+            holders=(self._client, HOST_HOLDER) if replicate else (self._client,),
+        )
+
+    async def add_folder(self, owner: str, kind: str, folder: Path) -> tuple[Digest, Manifest]:
+        """Moves a folder's files into the store and sends them to the host. Raises like ``store_checkpoint``."""
+        digest, manifest = await asyncio.to_thread(lambda: ingest_folder(self.store, kind, folder, move=True))
+        self.pins.pin({digest, *(entry.digest for entry in manifest.entries)}, owner)
+        await self.push(digest)
+        return digest, manifest
+
+    async def push(self, digest: Digest) -> None:
+        """Sends the host what it lacks of a manifest; waits as long as the network is at fault."""
+        await self._patiently(f"push {digest[:12]}", lambda: self._remote.push_manifest(self.store, digest, self._host))
+
+    # ---- room -----------------------------------------------------------------------------------------------------
+
+    async def sweep(self, roots: Sequence[Digest]) -> None:
+        """Deletes what no root reaches, nobody pins and is old enough, and what was unpacked of it."""
+        kept = set(roots)
+        for digest in [digest for digest, unpacked in self._unpacked.items() if digest not in kept and not unpacked.users]:
+            del self._unpacked[digest]
+            await asyncio.to_thread(shutil.rmtree, self._cache / digest, ignore_errors=True)
+        swept = await asyncio.to_thread(sweep, self.store, kept, self.pins, time.time())
+        if swept.digests:
+            logger.info("swept %d blobs, %d bytes", len(swept.digests), swept.freed_bytes)
+
+    async def _keep_budget(self) -> None:
+        while sum(unpacked.size_bytes for unpacked in self._unpacked.values()) > self._budget_bytes:
+            idle = next((digest for digest, unpacked in self._unpacked.items() if not unpacked.users), None)
+            if idle is None:
+                return
+            unpacked = self._unpacked.pop(idle)
+            logger.info("%s leaves the cache, %d bytes", idle, unpacked.size_bytes)
+            await asyncio.to_thread(self._evict, idle, unpacked.fetched - self._only_here)
+
+    def _evict(self, digest: Digest, blobs: set[Digest]) -> None:
+        shutil.rmtree(self._cache / digest, ignore_errors=True)
+        for blob in sorted(blobs):
+            self.pins.if_unpinned(blob, lambda blob=blob: self.store.delete(blob))  # type: ignore[misc]
+
+    async def _patiently(self, what: str, action: Callable[[], Awaitable[T]]) -> T:
+        """Tries again for as long as the other side cannot be reached, and a few times while nobody has the bytes."""
+        backoff = Backoff(initial_s=0.3, max_s=RETRY_MAX_S)
+        absent = 0
+        while True:
+            try:
+                return await action()
+            except UnavailableError as error:
+                logger.info("cannot %s yet: %s", what, error)
+            except NotFoundError:
+                absent += 1
+                if absent >= ABSENT_TRIES:
+                    raise
+            await asyncio.sleep(next(backoff))

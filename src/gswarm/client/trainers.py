@@ -1,0 +1,107 @@
+"""The trainer processes of all slots: at most one a slot, the next one only when the one before is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from gswarm.client.trainer_process import TRAINER_COMMAND, Deadlines, TrainerProcess
+from gswarm.domain.plan import Failure, SlotSpec
+from gswarm.training.protocol import TrainerCommand, TrainerEvent
+
+logger = logging.getLogger(__name__)
+
+
+class Trainers:
+    """Starts, feeds and ends trainer processes. A process is named by slot index and epoch.
+
+    Args:
+        on_event: told slot index, epoch and message.
+        on_exit: told slot index, epoch, the failure, and whether the process accounted for its ranges before.
+    """
+
+    def __init__(
+        self,
+        slots: Sequence[SlotSpec],
+        logs_dir: Path,
+        on_event: Callable[[int, int, TrainerEvent], None],
+        on_exit: Callable[[int, int, Failure, bool], None],
+        deadlines: Deadlines,
+        command: tuple[str, ...] = TRAINER_COMMAND,
+    ) -> None:
+        self._slots = slots
+        self._logs_dir = logs_dir
+        self._on_event = on_event
+        self._on_exit = on_exit
+        self._deadlines = deadlines
+        self._command = command
+        self._running: dict[int, tuple[int, TrainerProcess]] = {}
+        self._turns = {index: asyncio.Lock() for index in range(len(slots))}
+        self._changes: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    @property
+    def pids(self) -> dict[int, int]:
+        """Process ids by slot index."""
+        return {index: process.pid for index, (_, process) in self._running.items()}
+
+    def start(self, slot_index: int, epoch: int) -> None:
+        self._change(self._start(slot_index, epoch))
+
+    def kill(self, slot_index: int, epoch: int) -> None:
+        self._change(self._kill(slot_index, epoch))
+
+    def send(self, slot_index: int, epoch: int, command: TrainerCommand) -> None:
+        """A process that is gone gets nothing; its end is told by ``on_exit``."""
+        running = self._running.get(slot_index)
+        if running is not None and running[0] == epoch:
+            running[1].send(command)
+
+    async def close(self) -> None:
+        """Kills all; none is left when this returns."""
+        self._is_closed = True
+        while self._changes:
+            await asyncio.wait(self._changes)
+        await asyncio.gather(*(self._kill(index, epoch) for index, (epoch, _) in list(self._running.items())))
+
+    def _change(self, change: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(change)
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+
+    async def _start(self, slot_index: int, epoch: int) -> None:
+        async with self._turns[slot_index]:
+            if self._is_closed:
+                return
+            slot = self._slots[slot_index]
+            try:
+                process = await TrainerProcess.start(
+                    slot,
+                    self._logs_dir / f"slot-{slot_index}.log",
+                    lambda event: self._on_event(slot_index, epoch, event),
+                    lambda failure, accounted: self._exited(slot_index, epoch, failure, accounted),
+                    self._deadlines,
+                    self._command,
+                )
+            except OSError as error:
+                failure = Failure("trainer_died", f"the trainer process cannot start: {error}", machine_suspect=True)
+                self._on_exit(slot_index, epoch, failure, False)
+                return
+            self._running[slot_index] = (epoch, process)
+            logger.info("slot %d: trainer process %d on %s", slot_index, process.pid, slot.device)
+
+    async def _kill(self, slot_index: int, epoch: int) -> None:
+        async with self._turns[slot_index]:
+            running = self._running.get(slot_index)
+            if running is not None and running[0] == epoch:
+                await running[1].kill()
+                self._running.pop(slot_index, None)
+
+    def _exited(self, slot_index: int, epoch: int, failure: Failure, accounted: bool) -> None:
+        running = self._running.get(slot_index)
+        if running is not None and running[0] == epoch:
+            del self._running[slot_index]
+        self._on_exit(slot_index, epoch, failure, accounted)
