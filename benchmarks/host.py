@@ -14,7 +14,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -96,10 +98,24 @@ def start_host(data_dir: Path) -> subprocess.Popen[bytes]:
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(data_dir)], stderr=subprocess.PIPE)
     assert process.stderr is not None
+    said: deque[bytes] = deque(maxlen=50)
     for line in process.stderr:
+        said.append(line)
         if b"clients connect to" in line:
+            # A host whose log nobody reads would stand still when the pipe is full.
+            threading.Thread(target=said.extend, args=(process.stderr,), daemon=True).start()
             return process
-    raise SystemExit("the host did not start")
+    raise SystemExit(f"the host did not start:\n{b''.join(said).decode()}")
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    process.terminate()
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        print(f"process {process.pid} did not end within 30 s of SIGTERM", file=sys.stderr)
+        process.kill()
+        process.wait()
 
 
 def usage(process: psutil.Process, seconds: float, during: Callable[[], None]) -> tuple[float, float]:
@@ -154,8 +170,7 @@ def host_results(clients: int, seconds: float) -> list[Result]:
         finally:
             for process in (helper, host):
                 if process is not None:
-                    process.terminate()
-                    process.wait(30)
+                    end(process)
     p99_ms = percentile(times_ms, 99)
     return [
         Result("host_cpu_idle", round(idle_cpu, 2), "% of a core"),

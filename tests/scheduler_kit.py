@@ -38,6 +38,7 @@ from gswarm.scheduler.events import (
 STATE = TypeAdapter(ClusterState)
 BASE, DATA = Digest("b" * 64), Digest("d" * 64)
 SPEC = RunSpec("tiny", "chat", num_train_epochs=1.0)
+TEN_STEPS, KEEP_TWO = Chunks(steps=10), CheckpointPolicy()
 SUSPECT = Failure("trainer_died", "the trainer process died", machine_suspect=True)
 FATAL = Failure("nan_loss", "the loss is not a number")
 
@@ -119,8 +120,8 @@ class Cluster:
         runs: int = 1,
         *,
         specs: Sequence[RunSpec] | None = None,
-        chunks: Chunks = Chunks(steps=10),
-        checkpoints: CheckpointPolicy = CheckpointPolicy(),
+        chunks: Chunks = TEN_STEPS,
+        checkpoints: CheckpointPolicy = KEEP_TWO,
         priority: int = 5,
         weight: float = 1.0,
         gpus_per_run: int = 1,

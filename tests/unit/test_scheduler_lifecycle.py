@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scheduler_kit import Cluster, bring_to
 
 from gswarm.domain.errors import ConflictError, InvariantError
 from gswarm.domain.plan import RunOp, RunState
 from gswarm.scheduler.events import Event
 from gswarm.scheduler.lifecycle import TABLE, Allowed, check_transition, possible_ops, to_markdown
+from scheduler_kit import Cluster, bring_to
 
 CELLS = [(state, op) for state in RunState for op in RunOp]
 PAGE = Path(__file__).parents[2] / "docs" / "lifecycle.md"

@@ -81,6 +81,8 @@ app.command()(demo.demo)
 
 def main() -> None:
     """The console script."""
+    if completion.VARIABLE in os.environ:
+        completion.answer_shell()
     try:
         app()
     except KeyboardInterrupt:

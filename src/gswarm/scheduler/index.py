@@ -262,7 +262,7 @@ class Index:
                     priority = self._plan.experiments[run.experiment].spec.resources.priority
                     self.ahead.put(slot_id, (priority, -generation, number_of(run_id)))
                     if run_id != active:
-                        self.ahead_other.put(slot_id, (-(run.total_steps - run.position) * expected_step_s(run), number_of(run_id)))
+                        self.ahead_other.put(slot_id, (-(run.total_steps - grant.from_step) * expected_step_s(run), number_of(run_id)))
 
     def forget_slot(self, slot_id: SlotId) -> None:
         self.ready.pop(slot_id, None)
