@@ -15,11 +15,11 @@ from real_cluster import RealCluster
 @pytest.fixture(scope="session")
 def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``model/`` (a tiny Llama with tokenizer and chat template) and ``chat.jsonl`` (120 conversations)."""
-    from tiny import write_chat_rows, write_model
+    from tiny import write_dataset, write_model
 
     folder = tmp_path_factory.mktemp("assets")
     write_model(folder / "model", "llama")
-    write_chat_rows(folder / "chat.jsonl", 120)
+    write_dataset(folder / "chat.jsonl", 120)
     return folder
 
 

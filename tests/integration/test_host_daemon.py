@@ -23,6 +23,7 @@ from gswarm.domain.errors import ConflictError, CorruptDataError, GswarmError, I
 from gswarm.domain.ids import ClientName
 from gswarm.domain.messages import Heartbeat, Register, Registered
 from gswarm.host.daemon import Host
+from gswarm.host.identity import open_socket
 from gswarm.host.journal.sqlite import SqliteJournal
 from gswarm.wire.client import HostConnection
 from gswarm.wire.tls import ClientTls, make_key_and_csr
@@ -199,6 +200,20 @@ async def test_when_the_disk_fails_the_host_says_so(tmp_path: Path) -> None:
         await host.services.loop.submit(submitted())
     assert isinstance(await host.failed(), StorageError)
     await host.stop()
+
+
+async def test_answers_of_the_http_port_do_not_wait_for_an_ack() -> None:
+    accepted: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def on_connection(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        accepted.put_nowait(bool(writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
+        writer.close()
+
+    listener = open_socket("127.0.0.1", 0)
+    async with await asyncio.start_server(on_connection, sock=listener):
+        _reader, writer = await asyncio.open_connection(*listener.getsockname())
+        assert await accepted.get()
+        writer.close()
 
 
 # ---- as a process --------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from gswarm.client.session import HostSession
 from gswarm.client.snapshots import SnapshotDirs
 from gswarm.client.trainers import Trainers
 from gswarm.domain.errors import GswarmError
-from gswarm.domain.ids import JobId, RunId
+from gswarm.domain.ids import Digest, JobId, RunId
 from gswarm.domain.messages import (
     Ack,
     DropOrder,
@@ -272,7 +272,7 @@ class ClientLoop:
             self._job_work.pop(order.job, None)
         self.feed(done)
 
-    async def _sweep(self, roots: tuple[Any, ...]) -> None:
+    async def _sweep(self, roots: tuple[Digest, ...]) -> None:
         try:
             await self.parts.pool.sweep(roots)
         except GswarmError as error:

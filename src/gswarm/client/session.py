@@ -25,6 +25,8 @@ from gswarm.wire.client import Backoff
 logger = logging.getLogger(__name__)
 
 HEARTBEATS_PER_LEASE = 3
+REGISTER_S = 60.0
+"""How long the host may take to answer a registration."""
 GOODBYE_S = 3.0
 """How long the host may take to hear the last word."""
 CONFLICT_PATIENCE_S = 60.0
@@ -132,18 +134,22 @@ class HostSession:
         error: GswarmError = UnavailableError("the host ended the session", "connecting again")
         self._over.clear()
         try:
-            async for message in self._open_session(_until_none(queue)):
-                if isinstance(message, Registered):
-                    stands = self._has_stood = True
-                    backoff.reset()
-                    self._outgoing = queue
-                    heartbeats = asyncio.create_task(self._beat(message.lease_timeout_s / HEARTBEATS_PER_LEASE))
-                    logger.info("registered with cluster %s, host version %s", message.cluster_id, message.host_version)
-                    self._on_registered(message)
-                else:
-                    self._on_message(message)
+            async with asyncio.timeout(REGISTER_S) as limit:
+                async for message in self._open_session(_until_none(queue)):
+                    if isinstance(message, Registered):
+                        limit.reschedule(None)
+                        stands = self._has_stood = True
+                        backoff.reset()
+                        self._outgoing = queue
+                        heartbeats = asyncio.create_task(self._beat(message.lease_timeout_s / HEARTBEATS_PER_LEASE))
+                        logger.info("registered with cluster %s, host version %s", message.cluster_id, message.host_version)
+                        self._on_registered(message)
+                    else:
+                        self._on_message(message)
         except GswarmError as raised:
             error = raised
+        except TimeoutError:
+            error = UnavailableError(f"the host took longer than {REGISTER_S:.0f} s to let this client in", "check the host's load")
         finally:
             self._outgoing = None
             self._over.set()

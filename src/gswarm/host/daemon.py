@@ -268,12 +268,15 @@ def _netloc(address: str, port: int) -> str:
 
 def run_host(config: HostConfig, *, insecure: bool = False) -> int:
     """Runs a host until SIGTERM or SIGINT, or until its disk fails. Returns the exit code."""
-    configure_logging(config.log_format, config.log_level)
+    log = configure_logging(config.log_format, config.log_level)
     try:
         return asyncio.run(_run(config, insecure))
     except GswarmError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - the command's answer
-        return error.exit_code
+        failure = error
+    finally:
+        log.finish()
+    print(f"error: {failure}", file=sys.stderr)  # noqa: T201 - the command's answer
+    return failure.exit_code
 
 
 async def _run(config: HostConfig, insecure: bool) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gswarm.domain.errors import InvalidInputError, LimitError, NotFoundError
+from gswarm.domain.errors import ConflictError, InvalidInputError, LimitError, NotFoundError
 from gswarm.domain.ids import ClientName, RunId, SlotId
 from gswarm.domain.plan import Client, ClientState, Run, Slot
 from gswarm.scheduler import jobs, leases
@@ -82,10 +82,11 @@ def drained(turn: Turn, event: ClientDrainRequested) -> None:
 
     Raises:
         NotFoundError: there is no such client.
+        ConflictError: it is not connected.
     """
     client = _client(turn, event.client)
     if client.state is ClientState.LOST:
-        raise NotFoundError(f"client {client.name} is not connected", "gswarm client list shows the clients")
+        raise ConflictError(f"client {client.name} is not connected", "connect it first; gswarm client list shows the clients")
     client.state = ClientState.DRAINING if event.drain else ClientState.READY
     for slot_id in client.slots:
         turn.plan.index.touch_slot(turn.plan.slots[slot_id])

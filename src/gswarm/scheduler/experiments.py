@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import asdict
+
 from gswarm.domain.errors import ConflictError, GswarmError, InvalidInputError, LimitError
 from gswarm.domain.ids import ExperimentId, RunId
 from gswarm.domain.plan import Experiment, ExperimentState, Failure, JobKind, Run, RunSize, RunState
-from gswarm.domain.spec import ExperimentSpec
+from gswarm.domain.spec import ExperimentSpec, Resources
 from gswarm.domain.steps import check_chunks, chunk_count
 from gswarm.scheduler import jobs
 from gswarm.scheduler.events import ExperimentSubmitted
@@ -29,6 +32,7 @@ def submitted(turn: Turn, event: ExperimentSubmitted) -> str:
         raise InvalidInputError(f"experiment {event.spec.name!r} has no runs", "check search.parameters")
     if len(event.changes) != len(event.runs):
         raise InvalidInputError(f"there are {len(event.runs)} runs, but changes for {len(event.changes)}")
+    _check_resources(event.spec.resources)
     namesake = living_namesake(turn.plan, event.spec.name)
     if namesake is not None:
         raise ConflictError(
@@ -48,6 +52,13 @@ def submitted(turn: Turn, event: ExperimentSubmitted) -> str:
     turn.plan.index.add_experiment(experiment)
     jobs.create(turn, JobKind.PREPARE, experiment=experiment.id)
     return experiment.id
+
+
+def _check_resources(resources: Resources) -> None:
+    if resources.gpus_per_run < 1 or not 0 < resources.weight < math.inf or (resources.max_skew is not None and resources.max_skew < 1):
+        raise InvalidInputError(
+            "gpus_per_run and max_skew must be at least 1, and weight above 0", f"resources are {asdict(resources)}; correct them"
+        )
 
 
 def check_room(turn: Turn, more: int) -> None:

@@ -23,8 +23,9 @@ def check(plan: Plan) -> None:
 
 
 def _runs(plan: Plan) -> Iterator[str]:
+    listed = {run_id: experiment.id for experiment in plan.experiments.values() for run_id in experiment.runs}
     for run_id, run in plan.runs.items():
-        if run.id != run_id or run.id not in plan.experiments[run.experiment].runs:
+        if run.id != run_id or listed.get(run_id) != run.experiment:
             yield f"run {run_id} is filed wrongly"
         yield from (f"run {run_id} {reason}" for reason in (*_facts(run), *_grants(plan, run)))
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Header, Query, Response
 
+from gswarm.domain.errors import InvalidInputError
 from gswarm.domain.ids import JobId, RequestId, RunId
 from gswarm.host.api.deps import ServicesDep
 from gswarm.host.api.sse import event_stream, frame
@@ -25,8 +26,11 @@ async def events(
 ) -> Response:
     """What happens, as server-sent events from now on, or after ``Last-Event-ID``. Each has id, type, text, ids and at."""
     start = last_event_id if last_event_id is not None else after
+    newest = services.loop.seq
     if start is None:
-        start = services.loop.seq
+        start = newest
+    if start > newest:
+        raise InvalidInputError(f"there is no event {start} yet", f"the newest is {newest}")
     return event_stream(_frames(services, start))
 
 

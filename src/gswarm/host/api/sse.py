@@ -5,10 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi.responses import StreamingResponse
+
+from gswarm.domain.errors import GswarmError
+
+_log = logging.getLogger("gswarm.host.api")
 
 KEEPALIVE_S = 15.0
 """A comment is sent after that long without an event, so that proxies keep the connection and a dead reader is noticed."""
@@ -32,7 +37,12 @@ async def _kept_alive(frames: AsyncIterator[str]) -> AsyncIterator[str]:
             if not done:
                 yield ": still here\n\n"
                 continue
-            text = following.result()
+            try:
+                text = following.result()
+            except GswarmError as error:
+                # The answer has begun, its status can no longer say it; a reader that comes again gets the error itself.
+                _log.warning("an event stream ends: %s", error)
+                return
             if text is None:
                 return
             yield text
