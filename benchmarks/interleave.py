@@ -7,6 +7,7 @@ Four configurations of a small Llama take turns of about a second on one slot; t
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import statistics
@@ -28,6 +29,7 @@ import tiny
 from gswarm.domain import steps
 from gswarm.domain.ids import Digest, RunId
 from gswarm.domain.spec import RunSpec
+from gswarm.training.process import SWITCH_INTERVAL_S
 from gswarm.training.protocol import Quit, RangeFailed, RangeStarted, RangeTrained, StepDone, TrainerEvent, TrainRange
 
 RUNS = 4
@@ -136,14 +138,16 @@ def interleave(bench: Bench, chunk_steps: int) -> tuple[float, Recorder, float]:
 
     recorder = Recorder()
     conductor = Conductor(Workshop("cpu"), recorder)
-    thread = threading.Thread(target=conductor.run)
+    thread = threading.Thread(target=conductor.run, daemon=True)
     began_s = time.perf_counter()
     thread.start()
     chunks = range(0, bench.total_steps, chunk_steps)
     for generation, start in enumerate(chunks):
         for index in range(len(bench.specs)):
             conductor.handle(bench.order(index, generation, start, min(start + chunk_steps, bench.total_steps)))
-    recorder.wait_for(len(bench.specs) * len(chunks))
+        if generation:  # one round is always queued behind the one that trains
+            recorder.wait_for(len(bench.specs))
+    recorder.wait_for(len(bench.specs))
     took_s = time.perf_counter() - began_s
     conductor.handle(Quit())
     thread.join()
@@ -172,7 +176,7 @@ def cold_switch_s(bench: Bench) -> float:
 
     recorder = Recorder()
     conductor = Conductor(Workshop("cpu"), recorder, hot_runs_limit=1)
-    thread = threading.Thread(target=conductor.run)
+    thread = threading.Thread(target=conductor.run, daemon=True)
     thread.start()
     for index in (0, 1):
         conductor.handle(bench.order(index, 0, 0, 1))
@@ -192,6 +196,9 @@ def measure(total_steps: int) -> list[dict[str, Any]]:
     from gswarm.training.build import make_deterministic
 
     make_deterministic()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)  # as the trainer process does
+    gc.collect()
+    gc.freeze()
     with tempfile.TemporaryDirectory(prefix="gswarm-bench-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         bench = set_up(Path(folder), total_steps)
         _, warm_up_s, _ = plain(replace(bench, specs=bench.specs[:1], total_steps=20))

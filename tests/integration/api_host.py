@@ -98,6 +98,7 @@ class ApiHost:
         return cast(Submitted, self.call(self.plan.submit(event)))
 
     def close(self) -> None:
+        self.loop.call_soon_threadsafe(self._server._server.config.app.state.streams.close)
         self.call(self._server.stop())
         self.call(self.plan.close())
         self.loop.call_soon_threadsafe(self.loop.stop)

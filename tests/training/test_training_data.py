@@ -46,8 +46,9 @@ def test_only_the_completion_of_a_conversation_is_learned(tokenizer: Any) -> Non
 def test_a_text_ends_with_the_end_token_and_its_prompt_is_not_learned(tokenizer: Any) -> None:
     from gswarm.training.data import tokenize
 
-    row = tokenize(Text("1 plus 2 is ", "3"), tokenizer, train_on_prompt=False)
-    assert learned(row, tokenizer) == "3<|im_end|>"
+    assert learned(tokenize(Text("1 plus 2 is", " 3"), tokenizer, train_on_prompt=False), tokenizer) == " 3<|im_end|>"
+    # The space at the prompt's end is one token with the 3: it belongs to the answer, as in TRL.
+    assert learned(tokenize(Text("1 plus 2 is ", "3"), tokenizer, train_on_prompt=False), tokenizer) == " 3<|im_end|>"
     assert learned(tokenize(Text("1 plus 2 is ", "3"), tokenizer, train_on_prompt=True), tokenizer) == "1 plus 2 is 3<|im_end|>"
 
 

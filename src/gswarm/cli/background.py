@@ -23,7 +23,7 @@ def start_in_background(arguments: list[str], log: Path, look: Callable[[int], J
 
     Raises:
         UnavailableError: the command did not come up in time; it is ended.
-        ConflictError: the command ended by itself; the message has its last line.
+        ConflictError: the command ended by itself; the message has what it said.
         StorageError: the log cannot be written.
     """
     try:
@@ -44,13 +44,14 @@ def start_in_background(arguments: list[str], log: Path, look: Callable[[int], J
                 return process.pid, log, look(process.pid)
             except (NotFoundError, UnavailableError):
                 continue
-        raise ConflictError(_last_line(log, began_bytes) or f"it ended with exit code {process.returncode}", f"its log is {log}")
+        raise ConflictError(_last_error(log, began_bytes) or f"it ended with exit code {process.returncode}", f"its log is {log}")
     process.terminate()
     raise UnavailableError(f"it did not come up within {START_TIMEOUT_S:.0f} s", f"its log is {log}")
 
 
-def _last_line(log: Path, began_bytes: int) -> str:
+def _last_error(log: Path, began_bytes: int) -> str:
+    """What the command said last about an error, since it was started."""
     with log.open("rb") as file:
         file.seek(began_bytes)
-        lines = file.read(1 << 20).decode(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("error: ") if lines else ""
+        lines = file.read(1 << 20).decode(errors="replace").splitlines()
+    return next((line.removeprefix("error: ") for line in reversed(lines) if line.startswith("error: ")), "")

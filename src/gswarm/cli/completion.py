@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-
 VARIABLE = "_GSWARM_COMPLETE"
 """Set by the script when the shell asks for completions."""
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 PR_SET_PDEATHSIG = 1
 DEVICE_LOST_EXIT_CODE = 3
+SWITCH_INTERVAL_S = 0.0005
+"""A thread that hands the turn over waits this long at most for one that writes a snapshot; Python's default is ten times that."""
 
 logger = logging.getLogger("gswarm.training.process")
 
@@ -83,6 +85,7 @@ def _make_conductor(channel: Channel, device: str, hot_runs: int | None) -> Cond
     from gswarm.training.conductor import HOT_RUNS_LIMIT, Conductor
 
     make_deterministic()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     device = best_device() if device == "auto" else device
     conductor = Conductor(Workshop(device), channel.emit, hot_runs or HOT_RUNS_LIMIT)
     # Everything imported stays for ever: the collector need not look at it again when a run ends.

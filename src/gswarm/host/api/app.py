@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from gswarm.host.api import clients, events, experiments, models, pool, queue, run_data, run_logs, runs, system, tokens
 from gswarm.host.api.problem import install_error_handlers
 from gswarm.host.api.shield import Role, Shield, rule
+from gswarm.host.api.sse import EventStreams
 from gswarm.host.services import HostServices
 from gswarm.wire.server import is_loopback
 
@@ -88,7 +89,10 @@ RULES = (
 
 
 def create_app(services: HostServices) -> FastAPI:
-    """The API over a host's services. Routes come from the table and nowhere else."""
+    """The API over a host's services. Routes come from the table and nowhere else.
+
+    ``app.state.streams.close()`` ends the open event streams; call it before the server waits for open requests.
+    """
     app = FastAPI(
         title="gswarm",
         version=services.version,
@@ -100,6 +104,7 @@ def create_app(services: HostServices) -> FastAPI:
         responses={"default": {"model": models.Problem, "description": "What is wrong and what to do"}},
     )
     app.state.services = services
+    app.state.streams = EventStreams()
     for route in ROUTES:
         options: dict[str, Any] = {"response_model": route.answer} if route.answer is not None else {}
         tag = route.path.split("/")[1]

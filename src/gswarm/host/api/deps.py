@@ -10,12 +10,17 @@ from fastapi import Depends, Header, Request
 
 from gswarm.domain.errors import InvalidInputError, InvariantError
 from gswarm.domain.ids import RequestId
+from gswarm.host.api.sse import EventStreams
 from gswarm.host.loop import Submitted
 from gswarm.host.services import HostServices
 
 
 def _services(request: Request) -> HostServices:
     return cast(HostServices, request.app.state.services)
+
+
+def _streams(request: Request) -> EventStreams:
+    return cast(EventStreams, request.app.state.streams)
 
 
 def _by(request: Request) -> str:
@@ -33,6 +38,7 @@ def _request_key(idempotency_key: Annotated[str | None, Header(description="The 
 
 
 ServicesDep = Annotated[HostServices, Depends(_services)]
+StreamsDep = Annotated[EventStreams, Depends(_streams)]
 By = Annotated[str, Depends(_by)]
 RequestKey = Annotated[RequestId, Depends(_request_key)]
 

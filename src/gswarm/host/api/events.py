@@ -10,8 +10,8 @@ from fastapi import Header, Query, Response
 
 from gswarm.domain.errors import InvalidInputError
 from gswarm.domain.ids import JobId, RequestId, RunId
-from gswarm.host.api.deps import ServicesDep
-from gswarm.host.api.sse import event_stream, frame
+from gswarm.host.api.deps import ServicesDep, StreamsDep
+from gswarm.host.api.sse import frame
 from gswarm.host.people import describe
 from gswarm.scheduler.core import ClusterState
 from gswarm.scheduler.events import Event
@@ -21,6 +21,7 @@ ID_FIELDS = ("experiment", "run", "parent", "client", "job")
 
 async def events(
     services: ServicesDep,
+    streams: StreamsDep,
     last_event_id: Annotated[int | None, Header(ge=0, description="Goes on after that event.")] = None,
     after: Annotated[int | None, Query(ge=0, description="The same for callers that cannot set headers.")] = None,
 ) -> Response:
@@ -31,7 +32,7 @@ async def events(
         start = newest
     if start > newest:
         raise InvalidInputError(f"there is no event {start} yet", f"the newest is {newest}")
-    return event_stream(_frames(services, start))
+    return streams.response(_frames(services, start))
 
 
 async def _frames(services: ServicesDep, after_seq: int) -> AsyncIterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -23,31 +22,41 @@ def frame(event_id: int, kind: str, data: dict[str, Any]) -> str:
     return f"id: {event_id}\nevent: {kind}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
-def event_stream(frames: AsyncIterator[str]) -> StreamingResponse:
-    """Streams the frames, with keepalive comments between them."""
-    return StreamingResponse(_kept_alive(frames), media_type="text/event-stream")
+class EventStreams:
+    """The open streams of one app. A server that stops ends them first, else it would wait for readers that never leave."""
 
+    def __init__(self) -> None:
+        self._closing = asyncio.Event()
 
-async def _kept_alive(frames: AsyncIterator[str]) -> AsyncIterator[str]:
-    yield ": gswarm\n\n"
-    following = asyncio.ensure_future(anext(frames, None))
-    try:
-        while True:
-            done, _ = await asyncio.wait({following}, timeout=KEEPALIVE_S)
-            if not done:
-                yield ": still here\n\n"
-                continue
-            try:
+    def close(self) -> None:
+        """Ends every stream; their readers come again when the host is back."""
+        self._closing.set()
+
+    def response(self, frames: AsyncIterator[str]) -> StreamingResponse:
+        """Streams the frames, with keepalive comments between them."""
+        return StreamingResponse(self._kept_alive(frames), media_type="text/event-stream")
+
+    async def _kept_alive(self, frames: AsyncIterator[str]) -> AsyncIterator[str]:
+        yield ": gswarm\n\n"
+        closing = asyncio.ensure_future(self._closing.wait())
+        following = asyncio.ensure_future(anext(frames, None))
+        try:
+            while True:
+                await asyncio.wait({following, closing}, timeout=KEEPALIVE_S, return_when=asyncio.FIRST_COMPLETED)
+                if closing.done():
+                    return
+                if not following.done():
+                    yield ": still here\n\n"
+                    continue
                 text = following.result()
-            except GswarmError as error:
-                # The answer has begun, its status can no longer say it; a reader that comes again gets the error itself.
-                _log.warning("an event stream ends: %s", error)
-                return
-            if text is None:
-                return
-            yield text
-            following = asyncio.ensure_future(anext(frames, None))
-    finally:
-        following.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await following
+                if text is None:
+                    return
+                yield text
+                following = asyncio.ensure_future(anext(frames, None))
+        except GswarmError as error:
+            # The answer has begun, its status can no longer say it; a reader that comes again gets the error itself.
+            _log.warning("an event stream ends: %s", error)
+        finally:
+            for task in (following, closing):
+                task.cancel()
+            await asyncio.gather(following, closing, return_exceptions=True)
