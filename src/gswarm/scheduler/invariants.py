@@ -77,6 +77,8 @@ def _grants(plan: Plan, run: Run) -> Iterator[str]:
             yield f"is stopping, but grant {grant.generation} was not told"
         if plan.clients[grant.client].state is ClientState.LOST:
             yield f"has grant {grant.generation} on {grant.client}, which is lost"
+        if len(set(grant.slots)) != plan.experiments[run.experiment].spec.resources.gpus_per_run:
+            yield f"needs more or fewer slots than {grant.slots}"
         for slot_id in grant.slots:
             slot = plan.slots.get(slot_id)
             queued = slot is not None and slot.client == grant.client and slot.queue.count((run.id, grant.generation))
