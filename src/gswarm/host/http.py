@@ -40,9 +40,11 @@ class HttpServer:
         self.port = 0
         self.scheme = "http" if is_loopback(config.bind) else "https"
         secure = self.scheme == "https"
+        app = create_app(services)
+        self._streams = app.state.streams
         self._server = _Server(
             uvicorn.Config(
-                create_app(services),
+                app,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -77,6 +79,8 @@ class HttpServer:
         self._serving = asyncio.get_running_loop().create_task(self._server.serve(sockets=[listener]), name="http")
 
     async def stop(self) -> None:
+        """Ends the event streams, then lets open requests end."""
+        self._streams.close()
         self._server.should_exit = True
         if self._serving is not None:
             await self._serving

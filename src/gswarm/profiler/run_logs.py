@@ -12,7 +12,8 @@ import os
 import re
 import threading
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -47,6 +48,7 @@ class RunLogStore:
         self._root = root
         self._file_bytes_max = file_bytes_max
         self._mutex = threading.Lock()
+        self._watchers: dict[RunId, list[Callable[[], None]]] = {}
         try:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
@@ -65,6 +67,22 @@ class RunLogStore:
         with self._mutex:
             for run, cleaned in by_run.items():
                 self._append_run(run, cleaned)
+            watchers = [watcher for run in by_run for watcher in self._watchers.get(run, ())]
+        for watcher in watchers:
+            watcher()
+
+    @contextmanager
+    def watched(self, run: RunId, watcher: Callable[[], None]) -> Iterator[None]:
+        """While this is open, ``watcher`` is called after each append to the run's log, in the thread that appended."""
+        with self._mutex:
+            self._watchers.setdefault(run, []).append(watcher)
+        try:
+            yield
+        finally:
+            with self._mutex:
+                self._watchers[run].remove(watcher)
+                if not self._watchers[run]:
+                    del self._watchers[run]
 
     def _append_run(self, run: RunId, lines: list[LogLine]) -> None:
         path, older = self._paths(run)

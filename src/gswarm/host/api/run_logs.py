@@ -15,8 +15,6 @@ from gswarm.host.api.sse import frame
 from gswarm.profiler.run_logs import NumberedLine
 
 LINES_MAX = 5000
-LOOK_EVERY_S = 0.5
-"""A follower reads the file's end that often: the store tells nobody, and nothing but a reader's screen waits for it."""
 
 
 def _line(numbered: NumberedLine) -> models.LogLineView:
@@ -42,11 +40,18 @@ async def run_logs(
 
 
 async def _frames(services: ServicesDep, run: RunId, after_line: int) -> AsyncIterator[str]:
-    while True:
-        lines = await asyncio.to_thread(services.run_logs.read, run, after_line, LINES_MAX)
-        for numbered in lines:
-            view = _line(numbered)
-            yield frame(view.line, "log", view.model_dump())
-            after_line = view.line
-        if not lines:
-            await asyncio.sleep(LOOK_EVERY_S)
+    loop, appended = asyncio.get_running_loop(), asyncio.Event()
+
+    def wake() -> None:
+        loop.call_soon_threadsafe(appended.set)
+
+    with services.run_logs.watched(run, wake):
+        while True:
+            appended.clear()
+            lines = await asyncio.to_thread(services.run_logs.read, run, after_line, LINES_MAX)
+            for numbered in lines:
+                view = _line(numbered)
+                yield frame(view.line, "log", view.model_dump())
+                after_line = view.line
+            if not lines:
+                await appended.wait()
