@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -180,6 +181,7 @@ async def _start(cls: type[Host], config: HostConfig, insecure: bool, clock: Clo
     journal = SqliteJournal(paths.journal, authority.cluster_id, {"undo_window_s": repr(config.undo_window_s)})
     stack.callback(journal.close)
     state, seq = await asyncio.to_thread(open_state, journal)
+    gc.freeze()  # the plan lives as long as the process: the collector need not look at it again
     _log.info(
         "the plan is at event %d: %d experiments, %d runs, %d clients", seq, len(state.experiments), len(state.runs), len(state.clients)
     )
