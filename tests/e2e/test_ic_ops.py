@@ -140,7 +140,7 @@ def test_what_a_state_refuses_is_said_and_changes_nothing(
         lines = said.stderr.strip().splitlines()
         assert len(lines) == len(refusals)
         for line, (run, reason) in zip(lines, refusals.items(), strict=True):
-            assert line.startswith(f"error: {run}: cannot {op} {run}: {reason} (state {states[run]}); possible now: ")
+            assert line.startswith(f"error: cannot {op} {run}: {reason} (state {states[run]}); possible now: ")
     assert host.ready()["seq"] == before
 
 
@@ -153,7 +153,7 @@ def test_a_malformed_clone_changes_nothing_and_everyone_goes_on(
             ({"learning_rat": 1e-4}, None, "learning_rate"),
             ({"learning_rate": "fast"}, None, "learning_rate"),
             ({"per_device_train_batch_size": 0}, None, "batch"),
-            ({"bf16": True, "fp16": True}, None, "exclude each other"),
+            ({"warmup_ratio": 0.1, "warmup_steps": 5}, None, "both set"),
             ({"dataset": "other.jsonl"}, None, "cannot change dataset"),
             ({"per_device_train_batch_size": 2000, "max_steps": 0}, None, "max_steps"),
             ({}, "newest", "warm_start"),
@@ -169,9 +169,7 @@ def test_a_malformed_clone_changes_nothing_and_everyone_goes_on(
     assert (host.ready()["seq"], host.runs()) == before
 
 
-def test_a_stopping_run_can_be_cloned_resumed_and_deleted(
-    cluster: RealCluster, host: Host, in_every_state: dict[RunState, str]
-) -> None:
+def test_a_stopping_run_can_be_cloned_resumed_and_deleted(cluster: RealCluster, host: Host, in_every_state: dict[RunState, str]) -> None:
     stopping = in_every_state[RunState.STOPPING]
     for way in WAYS.values():
         act = way(cluster, host)

@@ -152,7 +152,7 @@ def test_several_runs_and_conditions(cli: Cli) -> None:
     cli("run", "stop", code=2)
     cli("run", "stop", first, "--where", "eval_loss > 2", code=2)
     both = cli("run", "stop", first, third, code=1)
-    assert f"error: {first}: cannot stop" in both
+    assert f"error: cannot stop {first}: " in both
     assert cli.json("run", "show", third)["state"] in ("stopping", "stopped")
 
 

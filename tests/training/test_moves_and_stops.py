@@ -149,6 +149,25 @@ def test_a_damaged_checkpoint_is_refused(case: Case, here: InProcess, tmp_path: 
         (good / name).write_bytes(kept)
 
 
+def test_a_resume_whose_random_state_vanished_fails_instead_of_going_on(
+    case: Case, here: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gswarm.training import codec
+
+    here.send(case.range("robbed", 1, 0, 2, tmp_path / "good"))
+    good = here.trained("robbed", 1).snapshot_dir
+    here.send(DropRun(RunId("robbed")))
+    write = codec.write_hf_folder
+
+    def robbed(checkpoint: codec.Checkpoint, trainer: object, folder: Path) -> None:
+        write(checkpoint, trainer, folder)
+        (folder / codec.HF_RNG_FILE).unlink()
+
+    monkeypatch.setattr(codec, "write_hf_folder", robbed)
+    here.send(case.range("robbed", 2, 2, 4, tmp_path / "never", checkpoint_dir=good))
+    assert here.wait(RangeFailed).failure.code == "storage"
+
+
 def test_another_runs_checkpoint_is_refused(case: Case, new_case: Callable[..., Case], here: InProcess, tmp_path: Path) -> None:
     other = new_case(lora_rank=2)
     here.send(other.range("other", 1, 0, 2, tmp_path / "other"))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from gswarm.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from gswarm.domain.ids import ExperimentId, RequestId, RunId
 from gswarm.domain.plan import ExperimentState, RunOp, RunState
-from gswarm.domain.spec import Chunks, Goal, Metric, RunSpec, Stage
+from gswarm.domain.spec import Chunks, FinetuningType, Goal, Metric, RunSpec, Stage
 from gswarm.scheduler.clones import FIXED_KEYS
 from gswarm.scheduler.effects import SendGrant
 from gswarm.scheduler.events import RunCloneRequested
@@ -123,6 +124,14 @@ def test_best_without_the_metric_says_so() -> None:
     cluster.chunk("a/0", [("loss", 1.0)])
     error = cluster.refused(cluster.clone_event("r1", warm_start="best"), ConflictError)
     assert "eval_loss" in error.hint
+
+
+@pytest.mark.parametrize("changed", [{"lora_rank": 4}, {"finetuning_type": FinetuningType.FULL}])
+def test_a_warm_clone_whose_weights_cannot_fit_is_refused(cluster: Cluster, changed: dict[str, Any]) -> None:
+    spec = replace(SPEC, **changed)
+    error = cluster.refused(cluster.clone_event("r1", spec, "latest"), InvalidInputError)
+    assert "no weight of the parent would fit" in error.message
+    assert cluster.clone("r1", spec).start is None
 
 
 def test_clone_against_delete(cluster: Cluster) -> None:

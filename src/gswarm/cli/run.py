@@ -76,7 +76,8 @@ def show(run: RunRef, output: Output = Format.TABLE) -> None:
 def _fields(run: Json) -> list[tuple[str, str]]:
     best, failure = run["best"], run["failure"]
     verified = run["verification"]
-    origin = f"{run['parent']} ({'warm, ' + run['warm_start'] if run['warm_start'] else 'cold'})" if run["parent"] else "the search"
+    start = f"warm, {run['warm_start']}: its step {run['start']['step']}" if run["start"] else "cold"
+    origin = f"{run['parent']} ({start})" if run["parent"] else "the search"
     return [
         ("id", run["id"]),
         ("name", run["name"]),
@@ -99,10 +100,10 @@ def _fields(run: Json) -> list[tuple[str, str]]:
     ]
 
 
-def each(refs: list[str], act: Callable[[str], Json], output: Format, done: str) -> None:
+def each(refs: list[str], act: Callable[[str], Json], output: Format, done: Callable[[Json], str]) -> None:
     """Does the same to several runs; one that refuses does not keep the others from it, and the exit code tells.
 
-    ``done`` says what happened, as in ``r1: stopping, at step 12``.
+    ``done`` says what happened, as in ``stopped at step 12 of 40``.
     """
     documents: list[Json] = []
     failed: GswarmError | None = None
@@ -115,16 +116,39 @@ def each(refs: list[str], act: Callable[[str], Json], output: Format, done: str)
             if len(refs) == 1:
                 raise
             failed = error
-            warn(f"error: {ref}: {error}")
+            warn(f"error: {error}" if ref in error.message else f"error: {ref}: {error}")
             continue
         documents.append(document)
         if output is Format.QUIET:
             print(document["id"])
-        say(output, done.format(**document))
+        say(output, f"{document['id']}: {done(document)}")
     if output is Format.JSON:
         print_json(documents)
     if failed is not None:
         raise typer.Exit(failed.exit_code)
+
+
+def _stopped(run: Json) -> str:
+    if run["state"] == "stopping":
+        return f"stopping at its next step, now at step {run['current_step']} of {run['total_steps']}"
+    return f"{_standing(run)}; go on with: gswarm run resume {run['id']}"
+
+
+def _resumed(run: Json) -> str:
+    return f"{run['state']}, goes on from step {run['position']} of {run['total_steps']}"
+
+
+def _deleted(run: Json) -> str:
+    return f"{run['state']}; undo with: gswarm run restore {run['id']}"
+
+
+def _standing(run: Json) -> str:
+    return f"{run['state']} at step {run['position']} of {run['total_steps']}"
+
+
+def _cloned(run: Json) -> str:
+    start = f"with its weights of step {run['start']['step']}" if run["start"] else "from the beginning"
+    return f"{run['state']}, a clone of {run['parent']} {start}, at step {run['position']} of {run['total_steps']}"
 
 
 @app.command("stop")
@@ -132,7 +156,7 @@ def stop(runs: Runs = None, where: Where = None, experiment: Of = None, output: 
     """Stop runs at their next step."""
     require_choice(runs, where)
     with open_host() as host:
-        each(chosen(host, runs, where, experiment), host.stop_run, output, "{id}: {state}, at step {position} of {total_steps}")
+        each(chosen(host, runs, where, experiment), host.stop_run, output, _stopped)
 
 
 @app.command("resume")
@@ -140,7 +164,7 @@ def resume(runs: Runs = None, where: Where = None, experiment: Of = None, output
     """Continue runs from exactly where they stopped."""
     require_choice(runs, where)
     with open_host() as host:
-        each(chosen(host, runs, where, experiment), host.resume_run, output, "{id}: {state}, from step {position} of {total_steps}")
+        each(chosen(host, runs, where, experiment), host.resume_run, output, _resumed)
 
 
 @app.command("delete")
@@ -148,14 +172,14 @@ def delete(runs: Runs = None, where: Where = None, experiment: Of = None, output
     """Delete runs; 'restore' brings them back until their checkpoints are swept."""
     require_choice(runs, where)
     with open_host() as host:
-        each(chosen(host, runs, where, experiment), host.delete_run, output, "{id}: {state}; undo with: gswarm run restore {id}")
+        each(chosen(host, runs, where, experiment), host.delete_run, output, _deleted)
 
 
 @app.command("restore")
 def restore(runs: Annotated[list[str], typer.Argument(metavar="R...")], output: Output = Format.TABLE) -> None:
     """Undo a deletion."""
     with open_host() as host:
-        each(list(dict.fromkeys(runs)), host.restore_run, output, "{id}: {state}, at step {position} of {total_steps}")
+        each(list(dict.fromkeys(runs)), host.restore_run, output, _standing)
 
 
 @app.command("clone")
@@ -176,7 +200,7 @@ def clone(
     wanted = parse_changes(changes or [])
     with open_host() as host:
         refs = chosen(host, runs, where, experiment)
-        each(refs, lambda ref: host.clone_run(ref, wanted, warm_start), output, "{id}: {state}, a clone of {parent}")
+        each(refs, lambda ref: host.clone_run(ref, wanted, warm_start), output, _cloned)
 
 
 def parse_changes(pairs: list[str]) -> Json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gswarm.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from gswarm.domain.ids import RunId
 from gswarm.domain.plan import Checkpoint, Experiment, ExperimentState, Run, RunOp, RunState
-from gswarm.domain.spec import RunSpec
+from gswarm.domain.spec import FinetuningType, RunSpec
 from gswarm.domain.steps import check_chunks, steps_per_epoch, total_steps
 from gswarm.scheduler import experiments
 from gswarm.scheduler.events import RunCloneRequested
@@ -47,7 +47,10 @@ def cloned(turn: Turn, event: RunCloneRequested) -> str:
     _check_keys(parent.spec, event.spec)
     epoch_steps, run_steps = steps_per_epoch(event.spec, parent.train_rows), total_steps(event.spec, parent.train_rows)
     check_chunks(experiment.spec.chunks, epoch_steps, run_steps)
-    start = _start(parent, experiment, event.warm_start) if event.warm_start is not None else None
+    start = None
+    if event.warm_start is not None:
+        start = _start(parent, experiment, event.warm_start)
+        _check_warm(parent.spec, event.spec)
     first_step = own_step(parent, start, event.spec) if start is not None else 0
     if first_step >= run_steps:
         raise InvalidInputError(
@@ -91,6 +94,15 @@ def _check_keys(before: RunSpec, after: RunSpec) -> None:
         raise InvalidInputError(f"a clone cannot change {', '.join(changed)}", "submit a new experiment for another model or other data")
     if after.samples_per_step < 1:
         raise InvalidInputError("a step of the clone would consume no rows", "set batch size and gradient accumulation to at least 1")
+
+
+def _check_warm(before: RunSpec, after: RunSpec) -> None:
+    """Other shapes or names of every trained weight would leave nothing of the parent to start from."""
+    is_lora = after.finetuning_type is FinetuningType.LORA
+    if before.finetuning_type is not after.finetuning_type or (is_lora and before.lora_rank != after.lora_rank):
+        raise InvalidInputError(
+            "a warm clone cannot change finetuning_type or lora_rank: no weight of the parent would fit", "clone it cold"
+        )
 
 
 def _start(parent: Run, experiment: Experiment, wanted: str) -> Checkpoint:

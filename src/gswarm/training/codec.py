@@ -27,6 +27,7 @@ WEIGHTS_FILE = "weights.safetensors"
 OPTIMIZER_FILE = "optimizer.safetensors"
 RNG_FILE = "rng.safetensors"
 STATE_FILE = "state.json"
+HF_RNG_FILE = "rng_state.pth"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def write_hf_folder(checkpoint: Checkpoint, trainer: Any, folder: Path) -> None:
     torch.save(checkpoint.scheduler, folder / "scheduler.pt")
     if checkpoint.scaler is not None:
         torch.save(checkpoint.scaler, folder / "scaler.pt")
-    torch.save(_rng_state(checkpoint.rng), folder / "rng_state.pth")
+    torch.save(_rng_state(checkpoint.rng), folder / HF_RNG_FILE)
     (folder / "trainer_state.json").write_text(json.dumps(checkpoint.trainer_state))
 
 

@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from transformers import TrainerCallback
 
-from gswarm.domain.errors import ConflictError, InvalidInputError, InvariantError
+from gswarm.domain.errors import ConflictError, InvalidInputError, InvariantError, StorageError
 from gswarm.domain.plan import Failure
 from gswarm.training import codec, process_state
 from gswarm.training.build import Workshop, trainable
@@ -167,7 +167,7 @@ def _resume_folder(order: TrainRange, pauses: _Pauses, folder: Path) -> str | No
     elif checkpoint.step != order.from_step:
         raise InvalidInputError(f"the checkpoint is at step {checkpoint.step}, the range begins at {order.from_step}")
     codec.write_hf_folder(checkpoint, pauses.trainer, folder)
-    pauses.start_from(checkpoint)
+    pauses.start_from(checkpoint, folder)
     return str(folder)
 
 
@@ -183,14 +183,17 @@ class _Pauses(TrainerCallback):
         self._began_s = began_s
         self._was_hot = False
         self._expected_weights: str | None = None
+        self._resume_rng: Path | None = None
         self._tokens_before = 0
         self._tokens = 0
+        self._setup_s: float | None = None
         self._step_began_s = 0.0
         self._step_times_s: list[float] = []
         self._losses: list[float] = []
         self._is_evaluating = False
 
-    def start_from(self, checkpoint: codec.Checkpoint) -> None:
+    def start_from(self, checkpoint: codec.Checkpoint, folder: Path) -> None:
+        self._resume_rng = folder / codec.HF_RNG_FILE
         self._tokens_before = self._tokens = checkpoint.metrics.tokens
         self._expected_weights = weights_digest(checkpoint.weights)
 
@@ -207,6 +210,10 @@ class _Pauses(TrainerCallback):
         state.log_history.clear()  # it would grow with every step, and into every checkpoint
         if self._is_evaluating or logs is None or "loss" not in logs:
             return
+        if self._resume_rng is not None and not self._resume_rng.is_file():
+            # transformers reads it with the first batch, and goes on without a word where it is missing
+            raise StorageError("the random state of the resumed run was removed before it was read", "leave gswarm-run-* folders alone")
+        self._resume_rng = None
         self._report_step(state.global_step, logs)
         if self._turn.abort.is_set():
             control.should_training_stop = True
@@ -218,7 +225,8 @@ class _Pauses(TrainerCallback):
         order = self._turn.order
         now_s = time.perf_counter()
         self._step_times_s, self._losses = [], []
-        self._emit(RangeStarted(order.run, order.generation, was_hot=self._was_hot, setup_s=now_s - self._began_s))
+        self._setup_s = now_s - self._began_s
+        self._emit(RangeStarted(order.run, order.generation, was_hot=self._was_hot, setup_s=self._setup_s))
         self._step_began_s = time.perf_counter()
 
     def _report_step(self, step: int, logs: dict[str, float]) -> None:
@@ -228,6 +236,9 @@ class _Pauses(TrainerCallback):
         order = self._turn.order
         values = {name: float(value) for name, value in logs.items() if name not in ("epoch", "num_tokens")}
         values |= {"tokens": float(self._tokens), "step_time_s": took_s}
+        if self._setup_s is not None:
+            # Only the first step of a range carries it: where the series has a point, a turn began.
+            values["setup_s"], self._setup_s = self._setup_s, None
         finite = tuple((name, value) for name, value in values.items() if math.isfinite(value))
         self._emit(StepDone(order.run, order.generation, step, self._clock(), finite))
         if not math.isfinite(loss):

@@ -97,7 +97,8 @@ class RangeStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """One optimizer step. ``values`` holds loss, learning_rate, grad_norm, step_time_s, tokens where known."""
+    """One optimizer step. ``values`` holds loss, learning_rate, grad_norm, step_time_s, tokens where known; at a range's first step
+    also setup_s, as in ``RangeStarted``."""
 
     run: RunId
     generation: int

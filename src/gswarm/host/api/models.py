@@ -71,6 +71,14 @@ class CheckpointView(Model):
     best: bool
 
 
+class StartView(Model):
+    """The checkpoint that a warm clone began with."""
+
+    step: int = Field(description="The parent's step.")
+    manifest: str
+    weights_digest: str
+
+
 class RunView(Model):
     id: str
     name: str
@@ -97,6 +105,7 @@ class RunView(Model):
     failure: FailureView | None
     parent: str | None
     warm_start: str | None
+    start: StartView | None = Field(description="Where a warm clone began; null for others.")
     verification: dict[str, Any] | None = Field(description="The newest result of verify.")
     checkpoints: int
     created_at: float

@@ -66,6 +66,10 @@ def best_view(run: Run, metric: Metric) -> models.BestView | None:
     return models.BestView(metric=metric.name, value=values[metric.name], step=step, checkpoint=kept.manifest if kept else None)
 
 
+def start_view(start: Checkpoint | None) -> models.StartView | None:
+    return models.StartView(step=start.step, manifest=start.manifest, weights_digest=start.weights_digest) if start else None
+
+
 def training_slot(state: ClusterState, run: Run) -> str | None:
     """The slot that trains the run now; ``None`` while its grant waits behind another run's, or it has none."""
     for grant in run.grants:
@@ -120,6 +124,7 @@ def run_view(state: ClusterState, run: Run, latest: Latest) -> models.RunView:
         failure=failure_view(run.failure),
         parent=run.parent,
         warm_start=run.warm_start,
+        start=start_view(run.start),
         verification=json.loads(run.verification) if run.verification else None,
         checkpoints=len(run.checkpoints),
         created_at=run.created_at_s,
