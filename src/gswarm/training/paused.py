@@ -7,6 +7,7 @@ its outcome, so at any time at most one thread touches the device and the proces
 
 from __future__ import annotations
 
+import logging
 import math
 import shutil
 import tempfile
@@ -28,7 +29,10 @@ from gswarm.training.digest import weights_digest
 from gswarm.training.failures import NonFiniteLossError, failure_of, is_device_fault
 from gswarm.training.process_state import ProcessState
 from gswarm.training.protocol import RangeStarted, StepDone, TrainerEvent, TrainRange
+from gswarm.training.run_log import run_thread
 from gswarm.training.warm_start import warm_checkpoint
+
+logger = logging.getLogger(__name__)
 
 EVAL_NOISE = ("eval_runtime", "eval_samples_per_second", "eval_steps_per_second", "eval_num_tokens")
 """Timing of an evaluation is no property of the run; the tokens are the training's, which a resume starts anew."""
@@ -95,7 +99,7 @@ class PausedRun:
     def train(self, turn: Turn) -> Outcome:
         """Gives the turn and waits for the outcome. After ``Ended`` and ``Broken`` the run holds nothing."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._live, args=(turn,), name=f"run-{turn.order.run}", daemon=True)
+            self._thread = run_thread(turn.order.run, lambda: self._live(turn))
             self._thread.start()
         else:
             self._inbox.put(turn)
@@ -120,6 +124,7 @@ class PausedRun:
         try:
             _train(first, self._workshop, self._emit, self._wait, self._clock)
         except Exception as error:  # whatever a trainer raises is the failure of its run alone
+            logger.exception("the run fails")
             outcome = Broken(failure_of(error), is_device_fault(error))
         self._outbox.put(outcome)
 
@@ -262,6 +267,8 @@ class _Pauses(TrainerCallback):
         metrics = self._evaluate()
         evaluated_s = time.perf_counter()
         metrics["train_loss"] = sum(self._losses) / len(self._losses)
+        values = ", ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
+        logger.info("step %d: %s; evaluated in %.1f s", self.trainer.state.global_step, values, evaluated_s - began_s)
         return Trained(
             checkpoint=codec.capture(self.trainer, state.rng, codec.RunningMetrics(self._tokens)),
             metrics=tuple((name, value) for name, value in sorted(metrics.items()) if math.isfinite(value)),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from gswarm.domain.errors import CorruptDataError
 from gswarm.training.protocol import Ready, TrainerEvent
 from gswarm.training.protocol_codec import MAX_LINE_BYTES, decode_command, encode
+from gswarm.training.run_log import keep_run_logs
 
 if TYPE_CHECKING:
     from gswarm.training.conductor import Conductor
@@ -67,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
     _die_with_parent()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     channel = Channel(socket.socket(fileno=options.fd))
+    keep_run_logs(channel.emit)
     conductor = _make_conductor(channel, options.device, options.hot_runs)
     threading.Thread(target=_read_commands, args=(channel.reader(), conductor), name="commands", daemon=True).start()
     threading.Thread(target=_await_sigterm, args=(conductor,), name="sigterm", daemon=True).start()
@@ -81,9 +83,13 @@ def _make_conductor(channel: Channel, device: str, hot_runs: int | None) -> Cond
     """Imports torch and its friends, which takes seconds, and says ``Ready``."""
     import gc
 
+    from transformers.utils import logging as transformers_logging
+
     from gswarm.training.build import Workshop, best_device, make_deterministic
     from gswarm.training.conductor import HOT_RUNS_LIMIT, Conductor
 
+    transformers_logging.disable_default_handler()
+    transformers_logging.enable_propagation()
     make_deterministic()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     device = best_device() if device == "auto" else device
