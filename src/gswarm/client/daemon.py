@@ -7,6 +7,7 @@ import contextlib
 import importlib.util
 import json
 import logging
+import os
 import secrets
 import signal
 import socket
@@ -19,8 +20,6 @@ from gswarm.client.agent import AgentState
 from gswarm.client.data_server import DataServer, address_towards
 from gswarm.client.enroll import enrol
 from gswarm.client.jobs import JOB_COMMAND, JobRunner
-from gswarm.client.locks import FileLock
-from gswarm.client.logs import configure_logging
 from gswarm.client.loop import ClientLoop, Parts
 from gswarm.client.metrics import MetricStream
 from gswarm.client.pool import ClientPool
@@ -35,6 +34,8 @@ from gswarm.domain.errors import ConflictError, ForbiddenError, InvalidInputErro
 from gswarm.domain.ids import ClientName
 from gswarm.domain.messages import Register
 from gswarm.domain.plan import SlotSpec
+from gswarm.runtime.locks import FileLock
+from gswarm.runtime.logs import configure_logging
 from gswarm.wire.client import HostConnection
 from gswarm.wire.server import is_loopback
 from gswarm.wire.tls import HOST_SERVER_NAME, ClientTls, check_client_name, client_ssl_context
@@ -224,7 +225,7 @@ def run_client(
     if settings.trainer_command == TRAINER_COMMAND:
         check_training_packages()
     client = Client(config, token=token, insecure=insecure, settings=settings)
-    configure_logging(config.log_format, config.log_level, client.name)
+    log = configure_logging(config.log_format, config.log_level, client=client.name)
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
@@ -232,7 +233,10 @@ def run_client(
             loop.add_signal_handler(number, client.stop, f"it got {number.name}")
         await client.run()
 
-    asyncio.run(main())
+    try:
+        asyncio.run(main())
+    finally:
+        log.finish()
     return 0
 
 
@@ -248,7 +252,7 @@ def _lock(identity: _Identity) -> FileLock:
     lock = FileLock(identity.directory / "lock")
     try:
         identity.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        is_ours = lock.acquire()
+        is_ours = lock.acquire(f"pid {os.getpid()}")
     except OSError as error:
         raise StorageError(
             f"the data directory {identity.directory} cannot be used: {error.strerror}", "choose another --data-dir"

@@ -8,8 +8,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from gswarm.client.locks import FileLock
 from gswarm.domain.ids import RunId
+from gswarm.runtime.locks import FileLock
 
 SHM = Path("/dev/shm")  # noqa: S108  the folders in it are private: mkdtemp makes them with mode 0700
 PREFIX = "gswarm-"

@@ -34,7 +34,6 @@ from gswarm.host.journal.sqlite import SqliteJournal
 from gswarm.host.keeper import PoolKeeper
 from gswarm.host.locate import Locator
 from gswarm.host.locks import DirectoryLock
-from gswarm.host.logs import configure_logging
 from gswarm.host.loop import PlanLoop
 from gswarm.host.pool import PoolServer
 from gswarm.host.reports import ReportDesk
@@ -42,6 +41,7 @@ from gswarm.host.services import HostServices
 from gswarm.host.sessions import SessionManager
 from gswarm.profiler.run_logs import RunLogStore
 from gswarm.profiler.sqlite_series import SqliteSeriesStore
+from gswarm.runtime.logs import configure_logging
 from gswarm.scheduler.core import ClusterState
 from gswarm.scheduler.effects import Effect
 from gswarm.wire.server import RunningServer, ServerLimits, is_loopback, start_server

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 from pathlib import Path
 from types import TracebackType
 
 from gswarm.domain.errors import ConflictError, StorageError
+from gswarm.runtime.locks import FileLock
 
 
 class DirectoryLock:
@@ -20,32 +20,25 @@ class DirectoryLock:
     """
 
     def __init__(self, directory: Path) -> None:
-        path = directory / "lock"
+        self._lock = FileLock(directory / "lock")
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            is_ours = self._lock.acquire(f"pid {os.getpid()} on {socket.gethostname()}")
+            holder = "" if is_ours else self._lock.holder()
         except OSError as error:
             raise StorageError(
                 f"the data directory {directory} cannot be used: {error.strerror}",
                 "choose another --data-dir or correct its owner and mode",
             ) from error
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(self._fd, 200, 0).decode(errors="replace").strip() or "an unknown process"
-            os.close(self._fd)
+        if not is_ours:
             raise ConflictError(
-                f"the data directory {directory} is in use by {holder}", "stop that host first, or choose another --data-dir"
-            ) from error
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"pid {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+                f"the data directory {directory} is in use by {holder or 'an unknown process'}",
+                "stop that host first, or choose another --data-dir",
+            )
 
     def release(self) -> None:
         """Lets go. Idempotent."""
-        if self._fd >= 0:
-            os.ftruncate(self._fd, 0)
-            os.close(self._fd)
-            self._fd = -1
+        self._lock.release()
 
     def __enter__(self) -> DirectoryLock:
         return self

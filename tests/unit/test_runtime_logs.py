@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from gswarm.host.logs import BackgroundHandler, JsonFormatter
+from gswarm.runtime.logs import BackgroundHandler, JsonFormatter
 
 
 class StalledReader(io.StringIO):
@@ -44,7 +44,7 @@ def record(text: str) -> logging.LogRecord:
 
 @pytest.mark.timeout(20)
 def test_a_reader_that_stops_reading_stops_nobody_and_what_was_dropped_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gswarm.host.logs.FLUSH_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("gswarm.runtime.logs.FLUSH_TIMEOUT_S", 0.05)
     stream = StalledReader()
     handler = handler_on(stream, queue_max=50)
     handler.emit(record("0"))
@@ -54,7 +54,7 @@ def test_a_reader_that_stops_reading_stops_nobody_and_what_was_dropped_is_said(m
     handler.finish()
     assert stream.getvalue() == ""
 
-    monkeypatch.setattr("gswarm.host.logs.FLUSH_TIMEOUT_S", 10.0)
+    monkeypatch.setattr("gswarm.runtime.logs.FLUSH_TIMEOUT_S", 10.0)
     stream.reading.set()
     # The second line written has left the queue, so there is room again.
     stream.wrote.acquire()

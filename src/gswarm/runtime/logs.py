@@ -1,6 +1,6 @@
-"""The host's own log on stderr: lines for people, or JSON lines for machines.
+"""A daemon's own log on stderr: lines for people, or JSON lines for machines.
 
-A thread of its own writes them: whoever reads stderr may stop reading (a pager, a stuck log shipper), and the host must go on.
+A thread of its own writes them: whoever reads stderr may stop reading (a pager, a stuck log shipper), and the daemon must go on.
 """
 
 from __future__ import annotations
@@ -19,13 +19,18 @@ _PLAIN = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a record: at_s, level, logger, message, and error where there is one."""
+    """One JSON object a record: at_s, level, logger, message, error where there is one, and the given fields."""
+
+    def __init__(self, **fields: str) -> None:
+        super().__init__()
+        self._fields = fields
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "at_s": record.created,
             "level": record.levelname.lower(),
             "logger": record.name,
+            **self._fields,
             "message": record.getMessage(),
         }
         if record.exc_info:
@@ -74,14 +79,14 @@ class BackgroundHandler(logging.Handler):
         self._writer.join(FLUSH_TIMEOUT_S)
 
 
-def configure_logging(log_format: str, level: str) -> BackgroundHandler:
-    """Sends what is at least of ``level`` to stderr as ``text`` or ``json``. The caller calls ``finish`` at the end."""
+def configure_logging(log_format: str, level: str, **fields: str) -> BackgroundHandler:
+    """Sends what is at least of ``level`` to stderr as ``text`` or ``json`` (with ``fields``). The caller calls ``finish`` at the end."""
     handler = BackgroundHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if log_format == "json" else logging.Formatter(_PLAIN))
+    handler.setFormatter(JsonFormatter(**fields) if log_format == "json" else logging.Formatter(_PLAIN))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # Every request would be a line.
-    for noisy in ("uvicorn.access", "aiohttp.access", "httpx"):
+    for noisy in ("uvicorn.access", "aiohttp.access", "httpx", "httpcore"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return handler
