@@ -142,13 +142,15 @@ class RealCluster:
         return "\n".join(f"--- {path.name}\n{self.log(path.name)}" for path in sorted(self.root.glob("*.log")))
 
     def close(self) -> None:
-        for process in (*self.clients.values(), *([self.host_process] if self.host_process else [])):
-            if process.poll() is None:
-                process.send_signal(signal.SIGCONT)
-                process.terminate()
-        for process in (*self.clients.values(), *([self.host_process] if self.host_process else [])):
-            try:
-                process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        """Clients first: one whose host is gone would wait for it to hand its work back."""
+        for processes in (list(self.clients.values()), [self.host_process] if self.host_process else []):
+            for process in processes:
+                if process.poll() is None:
+                    process.send_signal(signal.SIGCONT)
+                    process.terminate()
+            for process in processes:
+                try:
+                    process.wait(timeout=30)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()

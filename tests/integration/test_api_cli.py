@@ -64,7 +64,9 @@ def test_submit_prints_the_rejection_and_exits_1(cli: Cli, file: Path) -> None:
     cli.api.join()
     failure = Failure("not_found", "there is no data set tiny-data")
     threading.Timer(0.2, cli.api.submit, [JobFinished(CLIENT, JobId("j1"), failure=failure)]).start()
-    assert "error: tiny was rejected: there is no data set tiny-data; nothing was queued" in cli("experiment", "submit", str(file), code=1)
+    assert "error: tiny was rejected: client left: there is no data set tiny-data; nothing was queued" in cli(
+        "experiment", "submit", str(file), code=1
+    )
 
 
 def test_dry_run_submits_nothing_and_prints_the_runs(cli: Cli, file: Path) -> None:

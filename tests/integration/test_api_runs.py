@@ -106,7 +106,7 @@ def test_a_rejected_experiment_says_why(api: ApiHost, host: Host) -> None:
 
     api.submit(JobFinished(CLIENT, JobId("j1"), failure=failure))
     experiment = host.experiment("e1")
-    assert (experiment["state"], experiment["failure"]["message"]) == ("rejected", failure.message)
+    assert (experiment["state"], experiment["failure"]["message"]) == ("rejected", "client left: there is no data set tiny-data")
     assert host.job("j1")["state"] == "failed"
 
 
@@ -251,6 +251,8 @@ def test_results_are_sorted_by_the_metric_and_runs_without_one_come_last(api: Ap
     ]
     assert rows[0]["checkpoint"] is not None
     assert host.experiment("tiny")["best_run"] == second
+    with pytest.raises(NotFoundError, match="no run of e1 has the metric 'eval_los'; there are: eval_loss"):
+        host.results("tiny", "eval_los")
     host.delete_run(second)
     assert [row["id"] for row in host.results("tiny")] == [first, third]
 

@@ -325,6 +325,14 @@ def _full_by_limit(root: Path) -> None:
     assert ingest_files(root) == []
 
 
+def test_a_reserve_is_left_free(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path, reserve_bytes=1 << 60)
+    with store.ingest() as ingest, pytest.raises(StorageError, match="write a blob") as refused:
+        ingest.write(b"x")
+    assert "free some space" in refused.value.hint
+    assert list(store.digests()) == []
+
+
 def test_a_file_size_limit(tmp_path: Path) -> None:
     _full_by_limit(tmp_path)
 

@@ -114,6 +114,19 @@ async def test_a_token_of_another_cluster_joins_anew(tmp_path: Path) -> None:
         assert joined.tls.ca_pem == new.authority.ca_pem
 
 
+async def test_a_certificate_is_renewed_by_showing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with door(tmp_path) as host:
+        first = await enrol("127.0.0.1", host.token(), NAME, tmp_path / "tls")
+        with pytest.raises(ConflictError, match="joined as a before"):
+            await enrol("127.0.0.1", host.token(), NAME, tmp_path / "elsewhere")
+        monkeypatch.setattr("gswarm.client.enroll.needs_renewal", lambda cert, now: True)
+        renewed = await enrol("127.0.0.1", host.token(), NAME, tmp_path / "tls")
+        assert renewed.is_new
+        assert renewed.tls.cert_pem != first.tls.cert_pem
+        lost = await enrol("127.0.0.1", host.tokens.create("client", client="a").text, NAME, tmp_path / "elsewhere")
+        assert lost.is_new
+
+
 @pytest.mark.e2e
 async def test_a_grant_over_mtls_from_join_to_commit(tmp_path: Path) -> None:
     async with rig(tmp_path) as plain, door(tmp_path / "door", plain.host.store) as host:

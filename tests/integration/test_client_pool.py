@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import sys
@@ -21,9 +22,10 @@ from gswarm.client.data_server import DataServer
 from gswarm.client.jobs import JobRunner
 from gswarm.client.pool import ClientPool
 from gswarm.datapool.disk import DiskStore
+from gswarm.datapool.layout import storage_error
 from gswarm.datapool.manifest import ingest_folder, missing
 from gswarm.datapool.transfer import PoolClient, RetryPolicy, Source, pool_routes
-from gswarm.domain.errors import CorruptDataError, NotFoundError
+from gswarm.domain.errors import CorruptDataError, NotFoundError, StorageError
 from gswarm.domain.ids import ClientName, Digest, JobId, RunId, SlotId
 from gswarm.domain.messages import JobOrder
 from gswarm.domain.plan import Checkpoint, JobKind, SlotSpec
@@ -105,6 +107,37 @@ async def test_a_checkpoint_goes_to_both_places_or_to_one(tmp_path: Path) -> Non
         assert here.holders == ("a",)
         assert missing(w.host, here.manifest)
         assert not list((tmp_path / "snap-5").iterdir())
+
+
+async def test_a_full_disk_says_on_which_machine_and_the_snapshot_can_be_stored_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with world(tmp_path) as w:
+        snapshot = w.snapshot(5)
+        with monkeypatch.context() as patch:
+            patch.setattr(w.pool.store, "put_file", full_disk)
+            with pytest.raises(StorageError, match=r"on client a: .*No space left"):
+                await w.pool.store_checkpoint("g1", snapshot, replicate=True)
+        with monkeypatch.context() as patch:
+            patch.setattr(w.host, "ingest", full_disk)
+            with pytest.raises(StorageError, match=r"on the host: .*No space left"):
+                await w.pool.store_checkpoint("g1", w.snapshot(6), replicate=True)
+        stored = await w.pool.store_checkpoint("g1", snapshot, replicate=True)
+        assert not missing(w.host, stored.manifest)
+
+
+def full_disk(*_args: object, **_options: object) -> None:
+    raise storage_error("write a blob", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+
+
+async def test_a_pool_on_all_addresses_names_one(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path / "store")
+    server = DataServer(store, None)
+    try:
+        assert (await server.start("0.0.0.0", 0, "10.0.0.7")).startswith("http://10.0.0.7:")
+    finally:
+        await server.stop()
+        store.close()
 
 
 async def test_a_client_reads_from_another_client(tmp_path: Path) -> None:

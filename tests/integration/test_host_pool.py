@@ -12,6 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from gswarm import __version__
 from gswarm.datapool.disk import DiskStore
 from gswarm.domain.errors import ConflictError
 from gswarm.domain.ids import Digest
@@ -40,8 +41,11 @@ class Door:
         context.load_verify_locations(cadata=self.authority.ca_pem.decode())
         return context
 
-    async def join(self, body: Any) -> tuple[int, dict[str, Any]]:
-        async with aiohttp.ClientSession() as http, http.post(f"{self.url}/v1/join", json=body, ssl=self.anyone()) as answer:
+    async def join(self, body: Any, tls: ClientTls | None = None) -> tuple[int, dict[str, Any]]:
+        """``tls``: a certificate to show."""
+        context = client_ssl_context(tls) if tls is not None else self.anyone()
+        options: Any = {"ssl": context, "server_hostname": server_name("host")}
+        async with aiohttp.ClientSession() as http, http.post(f"{self.url}/v1/join", json=body, **options) as answer:
             return answer.status, await answer.json()
 
 
@@ -129,6 +133,53 @@ async def test_the_name_of_a_living_client_is_not_given_away_and_the_token_stays
     assert (await door.join(body))[0] == 200
 
 
+async def test_an_offline_clients_name_goes_to_nobody_but_itself(door: Door) -> None:
+    body, key = request(door.tokens.create("client").text)
+    _, answer = await door.join(body)
+    tls = ClientTls(answer["certificate"].encode(), key, answer["ca"].encode())
+    token = door.tokens.create("client").text
+    status, answer = await door.join(request(token)[0])
+    assert (status, answer["code"]) == (409, "conflict")
+    other_body, other_key = request(token, "node-2")
+    _, answer = await door.join(other_body)
+    other = ClientTls(answer["certificate"].encode(), other_key, answer["ca"].encode())
+    assert (await door.join(request(door.tokens.create("client").text)[0], other))[0] == 409, "another client's certificate proves nothing"
+    door.alive.add("node-1")
+    assert (await door.join(request(door.tokens.create("client").text)[0], tls))[0] == 200, "renewal, also just after a restart"
+
+
+async def test_who_has_no_token_learns_nothing_about_names(door: Door) -> None:
+    door.alive.add("node-1")
+    unknown = JoinToken.new(door.authority.fingerprint, 1).format()
+    assert (await door.join(request(unknown)[0]))[0] == 401
+
+
+async def test_a_request_without_a_length_is_read_no_further_than_the_limit(door: Door) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        for _ in range(1000):
+            sent += 64 * 1024
+            yield b"x" * 64 * 1024
+
+    async with aiohttp.ClientSession() as http:
+        try:
+            async with http.post(f"{door.url}/v1/join", data=endless(), ssl=door.anyone()) as answer:
+                assert answer.status == 400
+        except aiohttp.ClientError:
+            pass  # the door was shut while we were talking
+    assert sent < 8 * 1024 * 1024
+
+
+async def test_a_client_of_another_version_is_told_so_and_keeps_its_token(door: Door) -> None:
+    body, _key = request(door.tokens.create("client").text)
+    status, answer = await door.join({**body, "version": "99.1.0"})
+    assert (status, answer["code"]) == (426, "incompatible_version")
+    assert "99.1.0" in answer["detail"]
+    assert (await door.join({**body, "version": __version__}))[0] == 200
+
+
 async def test_two_tries_at_once_with_one_token_let_one_in(door: Door) -> None:
     token = door.tokens.create("client").text
     answers = await asyncio.gather(*(door.join(request(token, f"node-{number}")[0]) for number in range(5)))
@@ -142,7 +193,7 @@ async def test_the_ca_is_open_to_anyone(door: Door) -> None:
 
 async def test_a_port_in_use_is_said(door: Door) -> None:
     second = PoolServer(door.store, door.authority, door.tokens, None, lambda name: False, lambda: 0.0)
-    with pytest.raises(ConflictError, match=f"port {door.server.port}"):
+    with pytest.raises(ConflictError, match=f"port {door.server.port}.*choose another with --pool-port"):
         await second.start("127.0.0.1", door.server.port)
 
 

@@ -19,6 +19,7 @@ from gswarm.domain.ids import HOST_HOLDER, ClientName, Digest, RequestId, RunId
 from gswarm.domain.messages import (
     Ack,
     ChunkCommittedReport,
+    ChunkFailedReport,
     ChunkTrainedReport,
     Goodbye,
     GrantOrder,
@@ -36,7 +37,7 @@ from gswarm.domain.messages import (
     StopOrder,
     SweepOrder,
 )
-from gswarm.domain.plan import ClientState, JobKind, RunOp, RunState
+from gswarm.domain.plan import ClientState, Failure, JobKind, RunOp, RunState
 from gswarm.domain.spec import Durability, RunSpec
 from gswarm.scheduler.events import JobRequested, RunCloneRequested, RunOpRequested
 from gswarm.wire.tls import Peer
@@ -495,6 +496,28 @@ async def test_metrics_are_stored_before_they_are_acknowledged_and_only_those_of
         assert host.series.latest(grant.run) == {"loss": (1, 1.0)}
         assert len(host.logs.lines) == 1
         assert host.sessions.refused_metrics == 4
+
+
+async def test_a_failed_run_keeps_what_is_told_about_it_afterwards_and_its_log_says_why(tmp_path: Path) -> None:
+    async with rig(tmp_path) as host:
+        client = await host.connected("a")
+        grant = await prepared(host, client, runs=1)
+        failure = Failure("trainer_hung", "it was silent for 600 s", log_tail="last words")
+        client.send(ChunkFailedReport(2, grant.run, grant.generation, failure))
+        await acked(client, 2)
+        assert host.state.runs[grant.run].state is RunState.FAILED
+        (line,) = host.logs.lines
+        assert line.level == "error"
+        assert line.text.startswith("failed on a (trainer_hung): it was silent for 600 s")
+        assert line.text.endswith("last words")
+
+        async def late() -> AsyncIterator[MetricBatch]:
+            yield MetricBatch(1, (metrics(grant.run, grant.generation, 1),), (LogLine(grant.run, 1.0, "info", "hello"),))
+
+        assert [seq async for seq in host.sessions.metrics(Peer("a", "client"), late())] == [1]
+        assert host.series.latest(grant.run) == {"loss": (1, 1.0)}
+        assert host.logs.lines[-1].text == "hello"
+        assert host.sessions.refused_metrics == 0
 
 
 async def test_blobs_are_found_on_the_host_and_else_with_those_who_hold_them(tmp_path: Path) -> None:

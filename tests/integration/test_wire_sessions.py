@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -54,6 +55,19 @@ async def test_the_name_of_the_address_does_not_matter(ca: CertificateAuthority)
     host = EchoHost()
     async with running(host, ca.issue_host()) as server, HostConnection(f"localhost:{server.port}", client_tls(ca, "a"), "a", FAST) as link:
         assert len(await converse(link, register("a"))) == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["http://10.0.0.7:1", "https://10.0.0.7", "https://a@10.0.0.7:1", "https://10.0.0.7:1/x", "https://[::1", "file:///etc/passwd"]
+)
+async def test_a_clients_pool_is_a_place_behind_tls_and_nothing_else(ca: CertificateAuthority, url: str) -> None:
+    host = EchoHost()
+    async with linked(host, ca.issue_host(), client_tls(ca, "a")) as link:
+        with pytest.raises(InvalidInputError, match="no address of a client's pool"):
+            await converse(link, replace(register("a"), data_url=url))
+        assert host.peers == []
+        for good in ("https://10.0.0.7:4000", "https://[fd00::7]:4000", "https://node-7.lan:4000"):
+            assert len(await converse(link, replace(register("a"), data_url=good))) == 1
 
 
 async def test_metrics_and_locate(ca: CertificateAuthority) -> None:

@@ -53,6 +53,20 @@ def test_prepare_does_equal_work_once_and_gives_the_same_bytes_again(spec: RunSp
     assert bytes_of(Path(first[0].base_dir)) == bytes_of(Path(second[0].base_dir))
 
 
+def test_rows_beyond_learned_positions_are_refused_before_they_break_a_device(root: Path, tmp_path: Path) -> None:
+    from gswarm.training.jobs import prepare
+
+    rows = [{"prompt": "count: ", "completion": " ".join(map(str, range(500)))}, {"prompt": "a ", "completion": "b"}]
+    (tmp_path / "long.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for family in ("gpt2", "llama"):
+        tiny.write_model(tmp_path / family, family)
+    spec = RunSpec(model_name_or_path=str(tmp_path / "gpt2"), dataset=str(tmp_path / "long.jsonl"))
+    with pytest.raises(InvalidInputError, match="set cutoff_len: 256"):
+        prepare(PrepareRequest((spec,), str(tmp_path / "a")))
+    cut, computed = replace(spec, cutoff_len=256), replace(spec, model_name_or_path=str(tmp_path / "llama"))
+    assert len(prepare(PrepareRequest((cut, computed), str(tmp_path / "b"))).runs) == 2
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -75,6 +89,8 @@ def test_what_is_not_there_is_named(change: dict[str, str], said: str, spec: Run
     ("change", "said"),
     [
         ({"lora_target": ("no_such_proj",)}, "no_such_proj"),
+        ({"lora_target": ("q_proj", "no_such_proj")}, "lora_target no_such_proj names no module"),
+        ({"lora_target": ("all", "no_such_proj")}, "lora_target no_such_proj names no module"),
         ({"lora_target": ("lm_head",)}, "output layer"),
         ({"finetuning_type": FinetuningType.FREEZE}, "freeze"),
         ({"quantization_bit": 4}, "quantization_bit"),

@@ -9,12 +9,11 @@ import pytest
 import typer
 
 from gswarm.cli.host import load_config
-from gswarm.cli.main import one_line
-from gswarm.cli.output import Column, Format, column, duration, number, show_item, show_rows, size, text
+from gswarm.cli.output import Column, Format, column, duration, number, one_line, show_item, show_rows, size, text
 from gswarm.cli.run import parse_changes
 from gswarm.cli.run_data import sparkline, summary
 from gswarm.cli.select import matching, parse_where, require_choice
-from gswarm.cli.token import parse_duration
+from gswarm.cli.token import parse_duration, token_state
 from gswarm.cli.watch import Look, changes
 from gswarm.cli.watch_view import bar, draw, grid
 from gswarm.domain.errors import ConflictError, GswarmError, InvalidInputError
@@ -83,13 +82,24 @@ def test_durations_and_sizes() -> None:
     ]
     assert [size(value) for value in (0, 1023, 1024, 5 * 1024**3)] == ["0 B", "1023 B", "1.0 KiB", "5.0 GiB"]
     assert [parse_duration(value) for value in ("90", "90s", "1.5m", "1h", "7d")] == [90.0, 90.0, 90.0, 3600.0, 604800.0]
-    for bad in ("", "h", "-1h", "1w", "1h30m"):
+    for bad in ("", "h", "-1h", "1w", "1h30m", "0s", "0.0h"):
         with pytest.raises(InvalidInputError):
             parse_duration(bad)
 
 
+def test_an_ended_token_is_not_called_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 100.0)
+    row: dict[str, Any] = {"revoked_at": None, "uses_left": None, "expires_at": None}
+    assert token_state(row) == "valid"
+    assert token_state({**row, "expires_at": 100.5, "uses_left": 1}) == "valid"
+    assert token_state({**row, "expires_at": 100.0}) == "expired"
+    assert token_state({**row, "expires_at": 100.0, "uses_left": 0}) == "used"
+    assert token_state({**row, "expires_at": 100.0, "revoked_at": 1.0}) == "revoked"
+
+
 def test_an_error_is_one_line_with_what_to_do() -> None:
     assert one_line(GswarmError("it\nbroke", "mend it")) == "it broke; mend it"
+    assert one_line(GswarmError("2 problems:\n  a: is bad\n  b: is worse")) == "2 problems: a: is bad; b: is worse"
     assert one_line(ConflictError("no", "", ("stop", "clone"))) == "no; possible now: stop, clone"
     assert one_line(ConflictError("no", "possible now: stop", ("stop",))) == "no; possible now: stop"
 

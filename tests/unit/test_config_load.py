@@ -40,13 +40,23 @@ def test_nothing_given_is_the_defaults() -> None:
     config = load()
     assert config == Config()
     assert (config.host.bind, config.host.port, config.host.http_port, config.host.pool_port) == ("127.0.0.1", 8090, 8091, 8092)
-    assert (config.host.model_port, config.host.lease_timeout_s, config.host.undo_window_s) == (9010, 15.0, 600.0)
+    assert (config.host.lease_timeout_s, config.host.undo_window_s) == (15.0, 600.0)
     assert config.client.step_deadline_s == 600.0
 
 
 def test_the_table_has_every_field() -> None:
     assert set(CONFIG_KEYS) == field_paths(Config())
     assert len(VARIABLES) == len(CONFIG_KEYS), "no two keys share a variable"
+
+
+def test_every_key_is_read_somewhere() -> None:
+    """A key that nobody reads is a promise that nobody keeps."""
+    read: set[str] = set()
+    for path in (ROOT / "src" / "gswarm").rglob("*.py"):
+        if path.name != "config.py":
+            nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            read |= {node.attr for node in nodes if isinstance(node, ast.Attribute) and "config" in ast.unparse(node.value)}
+    assert {path.rpartition(".")[2] for path in CONFIG_KEYS} <= read
 
 
 def test_the_example_lists_every_key_with_its_default() -> None:
@@ -111,5 +121,5 @@ def test_labels_in_every_form(labels: object) -> None:
 
 
 def test_any_free_port_may_be_asked_for_several_times() -> None:
-    host = load({"host": {"port": 0, "http_port": 0, "pool_port": 0, "model_port": 0}}).host
-    assert (host.port, host.model_port) == (0, 0)
+    host = load({"host": {"port": 0, "http_port": 0, "pool_port": 0}}).host
+    assert (host.port, host.pool_port) == (0, 0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gswarm.domain.errors import InvalidInputError, NotFoundError, UnauthenticatedError
+from gswarm.domain.errors import ConflictError, InvalidInputError, NotFoundError, UnauthenticatedError
 from gswarm.host.auth import TokenStore
 from gswarm.wire.tls import CertificateAuthority, make_key_and_csr, peer_of
 from gswarm.wire.token import ApiToken, JoinToken
@@ -118,19 +118,50 @@ def test_one_use_is_one_use_under_concurrency(tokens: TokenStore) -> None:
     join = tokens.create("client", uses=3)
     outcomes: list[str] = []
 
-    def enrol() -> None:
+    def enrol(number: int) -> None:
         try:
-            tokens.enrol(join.text, "node-1", CSR)
+            tokens.enrol(join.text, f"node-{number}", CSR)
             outcomes.append("in")
         except UnauthenticatedError:
             outcomes.append("refused")
 
-    threads = [threading.Thread(target=enrol) for _ in range(12)]
+    threads = [threading.Thread(target=enrol, args=(number,)) for number in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert sorted(outcomes) == ["in"] * 3 + ["refused"] * 9
+
+
+def test_a_name_is_given_to_one_machine(tokens: TokenStore, tmp_path: Path, time: Time) -> None:
+    """Whoever has a client's certificate has its work: one that is offline must not lose its name to the next that joins."""
+    tokens.enrol(tokens.create("client").text, "node-1", CSR)
+    other = tokens.create("client", uses=2)
+    for store in (tokens, TokenStore(tmp_path / "auth.db", AUTHORITY, lambda: 1, time)):
+        with pytest.raises(ConflictError, match="joined as node-1 before") as refused:
+            store.enrol(other.text, "NODE-1", CSR)
+        assert "gswarm token create --role client --name node-1" in refused.value.hint
+    assert peer_of(tokens.enrol(other.text, "node-1", CSR, is_proven=True)).name == "node-1", "its own certificate is renewed"
+    assert peer_of(tokens.enrol(other.text, "node-2", CSR)).name == "node-2", "a refusal uses nothing up"
+
+
+def test_a_token_for_one_client_gives_that_name_again_and_no_other(tokens: TokenStore) -> None:
+    tokens.enrol(tokens.create("client").text, "node-1", CSR)
+    again = tokens.create("client", client="Node-1")
+    assert (tokens.list()[0].client, tokens.list()[0].uses_left) == ("node-1", 1)
+    with pytest.raises(UnauthenticatedError, match="is for the client node-1"):
+        tokens.enrol(again.text, "node-2", CSR)
+    with pytest.raises(ConflictError, match="connected already"):
+        tokens.enrol(again.text, "node-1", CSR, is_connected=True)
+    assert tokens.enrol(again.text, "node-1", CSR)
+    with pytest.raises(UnauthenticatedError, match="used already"):
+        tokens.enrol(again.text, "node-1", CSR)
+
+
+@pytest.mark.parametrize(("role", "uses", "client"), [("viewer", None, "node-1"), ("client", 2, "node-1"), ("client", None, "../node")])
+def test_impossible_names_for_tokens_are_refused(tokens: TokenStore, role: str, uses: int | None, client: str) -> None:
+    with pytest.raises(InvalidInputError):
+        tokens.create(role, uses=uses, client=client)
 
 
 def test_the_list_shows_ends_and_uses_but_no_secret(tokens: TokenStore, time: Time) -> None:

@@ -142,7 +142,9 @@ def test_every_state_of_an_experiment() -> None:
     assert why_experiment(cluster).code == "deleted"
     cluster.submit("other")
     cluster.step(JobFinished(ClientName("a"), cluster.state.index.jobs.open_ids()[0], None, FATAL))
-    assert why_experiment(cluster, "e2") == Explanation("rejected", "it was rejected: the loss is not a number", (("failure", "nan_loss"),))
+    assert why_experiment(cluster, "e2") == Explanation(
+        "rejected", "it was rejected: client a: the loss is not a number", (("failure", "nan_loss"),)
+    )
 
 
 def test_what_is_not_there_cannot_be_explained() -> None:

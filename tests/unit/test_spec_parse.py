@@ -379,6 +379,7 @@ def test_what_this_version_does_not_carry_out_is_refused(data: dict[str, Any], s
         (experiment({"warmup_ratio": 0.1, "warmup_steps": 5}), "warmup_ratio and warmup_steps are both set"),
         (experiment({"val_size": 0.1, "eval_dataset": "x"}), "val_size and eval_dataset are both set"),
         (experiment({"finetuning_type": "full", "use_dora": True}), "base.use_dora: needs finetuning_type: lora"),
+        (experiment({"lr_scheduler_type": "polynomial", "learning_rate": 1e-7}), "base.learning_rate: must be more than 1e-07"),
         (experiment(chunks={"num_chunks": 2, "steps": 5}), "num_chunks and steps are both set"),
         (experiment(chunks={"num_chunks": 0}), "chunks.num_chunks: must be at least 1"),
         (experiment(chunks="often"), "chunks: must be a mapping"),
@@ -412,6 +413,11 @@ def test_what_this_version_does_not_carry_out_is_refused(data: dict[str, Any], s
 )
 def test_files_that_cannot_be_meant(data: object, says: str) -> None:
     assert says in problems_of(data)
+
+
+def test_a_wrong_run_cap_is_not_called_missing_as_well() -> None:
+    search = {"method": "random", "run_cap": 10**9, "parameters": {"seed": {"values": [1]}}}
+    assert problems_of(experiment(search=search)) == "search.run_cap: must be at most 10000, not 1000000000"
 
 
 @pytest.mark.parametrize(

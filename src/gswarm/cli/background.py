@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from gswarm.cli.output import Json
@@ -15,11 +16,14 @@ START_TIMEOUT_S = 60.0
 LOOK_EVERY_S = 0.2
 
 
-def start_in_background(arguments: list[str], log: Path, look: Callable[[int], Json]) -> tuple[int, Path, Json]:
+def start_in_background(
+    arguments: list[str], log: Path, look: Callable[[int], Json], secrets: Mapping[str, str] | None = None
+) -> tuple[int, Path, Json]:
     """Starts ``gswarm ARGUMENTS`` in a session of its own and returns its pid, its log and what ``look`` says once it does.
 
     Args:
         look: takes the pid; raises NotFoundError or UnavailableError while that process is not up yet.
+        secrets: variables that it gets beside the environment.
 
     Raises:
         UnavailableError: the command did not come up in time; it is ended.
@@ -27,11 +31,17 @@ def start_in_background(arguments: list[str], log: Path, look: Callable[[int], J
         StorageError: the log cannot be written.
     """
     try:
-        log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (log.parent.parent, log.parent):  # the data dir itself is private, too
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with log.open("ab") as out:
             began_bytes = out.tell()
             process = subprocess.Popen(
-                [sys.executable, "-m", "gswarm", *arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+                [sys.executable, "-m", "gswarm", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                env={**os.environ, **(secrets or {})},
             )
     except OSError as error:
         raise StorageError(f"{log} cannot be written: {error.strerror}", "correct the folder's owner and mode") from error

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Join this machine to a cluster, look at its clients, steer them.")
 
 TOKEN_TTL_S = 600.0
+TOKEN_VARIABLE = "GSWARM_JOIN_TOKEN"  # noqa: S105 - the name of a variable
 
 ClientName = Annotated[str, typer.Argument(metavar="N", help="Name of a client.")]
 
@@ -29,7 +30,7 @@ ClientName = Annotated[str, typer.Argument(metavar="N", help="Name of a client."
 @app.command("connect")
 def connect(
     host: Annotated[str | None, typer.Argument(metavar="HOST:8090", help="Where the host listens for clients.")] = None,
-    token: Annotated[str | None, typer.Option("--token", help="A join token; needed once on each machine.")] = None,
+    token: Annotated[str | None, typer.Option("--token", envvar=TOKEN_VARIABLE, help="A join token; needed once on each machine.")] = None,
     name: Annotated[str | None, typer.Option("--name", help="In the cluster.  [the machine's name]")] = None,
     slots: Annotated[str | None, typer.Option("--slots", metavar="auto|cpu:2|gpu:0,1", help="What trains here.  [auto]")] = None,
     slots_per_gpu: Annotated[int | None, typer.Option("--slots-per-gpu", metavar="K", help="Runs on one GPU at once.  [1]")] = None,
@@ -58,8 +59,9 @@ def connect(
     loaded = load_config(config, flags).client
     if loaded.host is None:
         raise InvalidInputError("no host was named", "for example: gswarm client connect 10.0.0.1:8090 --token T")
+    os.environ.pop(TOKEN_VARIABLE, None)  # trainer processes need not know it
     if detach:
-        _connect_in_background(loaded, output)
+        _connect_in_background(loaded, token, output)
         return
     from gswarm.client.daemon import run_client
 
@@ -79,7 +81,7 @@ def local_join_token(config: ClientConfig) -> str | None:
         try:
             if is_address_of(config.host or "", read_endpoint(home).grpc_address):
                 with local_host(home) as host:
-                    return str(host.create_token("client", TOKEN_TTL_S)["token"])
+                    return str(host.create_token("client", TOKEN_TTL_S, client=config.name or socket.gethostname())["token"])
         except GswarmError:
             # Without the local credential the client says itself whether it needs a token, and how to make one.
             continue
@@ -106,12 +108,13 @@ def _is_this_machine(name: str) -> bool:
     return False
 
 
-def _connect_in_background(config: ClientConfig, output: Format) -> None:
+def _connect_in_background(config: ClientConfig, token: str | None, output: Format) -> None:
     """The same command without --detach as a process of its own; returns once the host has it."""
     from gswarm.cli.background import start_in_background
+    from gswarm.wire.certificates import check_client_name
 
-    name = config.name or socket.gethostname()
-    arguments = [argument for argument in sys.argv[1:] if argument != "--detach"]
+    name = check_client_name(config.name or socket.gethostname())
+    arguments = _without_token([argument for argument in sys.argv[1:] if argument != "--detach"])
     log = Path(config.data_dir).expanduser() / "logs" / f"client-{name}.log"
 
     def look(pid: int) -> Json:
@@ -121,9 +124,18 @@ def _connect_in_background(config: ClientConfig, output: Format) -> None:
             raise NotFoundError(f"client {name} is not connected yet")
         return {**document, "pid": pid}
 
-    pid, log, document = start_in_background(arguments, log, look)
+    pid, log, document = start_in_background(arguments, log, look, {TOKEN_VARIABLE: token} if token is not None else {})
     fields = [("client", name), ("slots", text([slot["id"] for slot in document["slots"]])), ("process", str(pid)), ("log", str(log))]
     show_item(output, {**document, "log": str(log)}, fields, key="name")
+
+
+def _without_token(arguments: list[str]) -> list[str]:
+    """What a process was started with is shown to every account of the machine for as long as it runs."""
+    kept = [argument for argument in arguments if not argument.startswith("--token=")]
+    if "--token" in kept:
+        place = kept.index("--token")
+        del kept[place : place + 2]
+    return kept
 
 
 def _labels(pairs: list[str]) -> dict[str, str]:

@@ -45,7 +45,8 @@ class DemoCluster:
             UnavailableError: a process ended or did not come up in time; the message names its log.
         """
         logs = self.data_dir / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
+        for folder in (self.data_dir, logs):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         ports = ("--port", "0", "--http-port", "0", "--pool-port", "0")
         self.host = self._spawn(logs / "host.log", "host", "start", "--data-dir", str(self.data_dir), *ports)
         endpoint = self._wait_for_endpoint(logs / "host.log")

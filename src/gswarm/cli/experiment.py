@@ -11,7 +11,7 @@ from gswarm.cli import results as leaderboard
 from gswarm.cli.output import Column, Format, Json, Output, column, duration, moment, number, print_json, say, show_item, show_rows, text
 from gswarm.cli.reach import open_host
 from gswarm.cli.run_data import show_explanation
-from gswarm.domain.errors import GswarmError, error_from_code
+from gswarm.domain.errors import GswarmError, TrainingError, error_from_code
 
 if TYPE_CHECKING:
     from gswarm.sdk import Host
@@ -52,14 +52,18 @@ def submit(
         if watch:
             _watch(host, experiment["id"], output)
             return
-        say(output, f"{experiment['id']}: {experiment['runs']} runs; a client checks model and data now")
+        say(output, f"{experiment['id']}: {runs_text(experiment['runs'])}; a client checks model and data now")
         _warn_without_clients(host, output)
         experiment = wait_until_prepared(host, experiment["id"])
     if output is Format.TABLE:
-        print(f"{experiment['id']} ({experiment['name']}) is {experiment['state']} with {experiment['runs']} runs")
+        print(f"{experiment['id']} ({experiment['name']}) is {experiment['state']} with {runs_text(experiment['runs'])}")
         print(f"follow it: gswarm experiment watch {experiment['id']}")
         return
     show_item(output, experiment, [])
+
+
+def runs_text(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
 
 
 def _warn_without_clients(host: Host, output: Format) -> None:
@@ -111,7 +115,7 @@ def _show_plan(file: Path, name: str | None, output: Format) -> None:
         print(f"note: {note}")
     rows = [{"id": str(index), "changes": run["changes"]} for index, run in enumerate(plan["runs"], start=1)]
     show_rows(output, rows, [number("run", "id"), column("changes", "changes")])
-    print(f"{plan['name']}: the file is valid and makes {len(rows)} runs; model and data are checked when it is submitted")
+    print(f"{plan['name']}: the file is valid and makes {runs_text(len(rows))}; model and data are checked when it is submitted")
 
 
 @app.command("list")
@@ -161,6 +165,9 @@ def _watch(host: Host, experiment_id: str, output: Format) -> None:
         leaderboard.show_results(host, ended, None, output)
     elif output is Format.QUIET:
         print(experiment_id)
+    alive = {state for state in ended["states"] if state not in ("deleting", "deleted")}
+    if alive == {"failed"}:
+        raise TrainingError(f"every run of {ended['name']} failed", f"see why: gswarm run list {ended['id']}, gswarm run logs R")
 
 
 @app.command("results")

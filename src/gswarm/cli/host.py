@@ -28,9 +28,8 @@ ConfigFile = Annotated[Path | None, typer.Option("--config", help="A config.yaml
 @app.command("start")
 def start(
     port: Annotated[int | None, typer.Option("--port", help="Where clients connect.  [8090]")] = None,
-    http_port: Annotated[int | None, typer.Option("--http-port", help="REST API and dashboard.  [8091]")] = None,
+    http_port: Annotated[int | None, typer.Option("--http-port", help="The REST API.  [8091]")] = None,
     pool_port: Annotated[int | None, typer.Option("--pool-port", help="Where clients fetch and leave blobs.  [8092]")] = None,
-    model_port: Annotated[int | None, typer.Option("--model-port", help="The OpenAI-compatible gateway.  [9010]")] = None,
     bind: Annotated[str | None, typer.Option("--bind", metavar="ADDR", help="0.0.0.0 lets other machines in.  [127.0.0.1]")] = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
@@ -45,7 +44,6 @@ def start(
         "host.port": port,
         "host.http_port": http_port,
         "host.pool_port": pool_port,
-        "host.model_port": model_port,
         "host.bind": bind,
         "host.data_dir": str(data_dir) if data_dir is not None else _data_dir_from_environment(),
         "host.log_level": log_level,

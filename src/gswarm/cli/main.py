@@ -11,7 +11,8 @@ from typer.core import TyperGroup
 
 from gswarm import __version__
 from gswarm.cli import client, completion, context, demo, doctor, experiment, host, init, run, token
-from gswarm.domain.errors import ConflictError, GswarmError
+from gswarm.cli.output import one_line
+from gswarm.domain.errors import GswarmError
 
 EXIT_INTERRUPTED = 130
 
@@ -29,14 +30,6 @@ class GswarmGroup(TyperGroup):
             # The reader (a pager, head) has what it wanted; nothing more may be written at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
-
-
-def one_line(error: GswarmError) -> str:
-    """What is wrong; what to do; what the state allows."""
-    message = "; ".join(part for part in (error.message, error.hint) if part)
-    if isinstance(error, ConflictError) and error.possible and not error.hint:
-        message += f"; possible now: {', '.join(error.possible)}"
-    return " ".join(message.split())
 
 
 app = typer.Typer(

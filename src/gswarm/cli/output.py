@@ -12,6 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
+from gswarm.domain.errors import ConflictError, GswarmError
+
 Json = dict[str, Any]
 
 
@@ -101,6 +103,16 @@ def say(output: Format, line: str) -> None:
 
 def warn(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+def one_line(error: GswarmError) -> str:
+    """What is wrong; what to do; what the state allows."""
+    first, *others = [line.strip() for line in (error.message or error.code).splitlines()]
+    message = " ".join([first, "; ".join(others)]) if first.endswith(":") else " ".join([first, *others])
+    message = "; ".join(part for part in (message, error.hint) if part)
+    if isinstance(error, ConflictError) and error.possible and not error.hint:
+        message += f"; possible now: {', '.join(error.possible)}"
+    return " ".join(message.split())
 
 
 def show_rows(output: Format, rows: Sequence[Json], columns: Sequence[Column], *, key: str = "id", empty: str = "none") -> None:

@@ -17,6 +17,7 @@ from gswarm.cli.output import (
     duration,
     moment,
     number,
+    one_line,
     print_json,
     say,
     show_item,
@@ -116,7 +117,7 @@ def each(refs: list[str], act: Callable[[str], Json], output: Format, done: Call
             if len(refs) == 1:
                 raise
             failed = error
-            warn(f"error: {error}" if ref in error.message else f"error: {ref}: {error}")
+            warn(f"error: {one_line(error)}" if ref in error.message else f"error: {ref}: {one_line(error)}")
             continue
         documents.append(document)
         if output is Format.QUIET:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from enum import StrEnum
 from typing import Annotated
 
@@ -25,9 +26,9 @@ class RoleName(StrEnum):
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of ``90s``, ``15m``, ``1h``, ``7d``. Raises InvalidInputError."""
+    """Seconds of ``90s``, ``15m``, ``1h``, ``7d``; more than none. Raises InvalidInputError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text.strip())
-    if match is None:
+    if match is None or not float(match[1]):
         raise InvalidInputError(f"{text!r} is not a duration", "write 90s, 15m, 1h or 7d")
     return float(match[1]) * UNITS_S[match[2] or "s"]
 
@@ -37,11 +38,14 @@ def create(
     role: Annotated[RoleName, typer.Option("--role", help="client joins machines; the others speak to the API.")],
     ttl: Annotated[str | None, typer.Option("--ttl", help="How long it lives: 15m, 1h, 7d.  [client: 1h, others: no end]")] = None,
     uses: Annotated[int | None, typer.Option("--uses", min=1, help="How many machines may join with it.  [client: 1]")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The client that joins; lets a machine that lost its certificate back in.")
+    ] = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Make a token. It is shown this once."""
     with open_host() as host:
-        created = host.create_token(role, parse_duration(ttl) if ttl is not None else None, uses)
+        created = host.create_token(role, parse_duration(ttl) if ttl is not None else None, uses, name)
         address = host.grpc_address
     if output is Format.JSON:
         print_json(created)
@@ -51,10 +55,13 @@ def create(
         say(output, f"join with: gswarm client connect {address or 'HOST:8090'} --token {created['token']}")
 
 
-def _state(row: Json) -> str:
+def token_state(row: Json) -> str:
+    """``revoked``, ``used``, ``expired`` or ``valid``, by this machine's clock."""
     if row["revoked_at"] is not None:
         return "revoked"
-    return "used" if row["uses_left"] == 0 else "valid"
+    if row["uses_left"] == 0:
+        return "used"
+    return "expired" if row["expires_at"] is not None and row["expires_at"] <= time.time() else "valid"
 
 
 @app.command("list")
@@ -65,7 +72,7 @@ def list_tokens(output: Output = Format.TABLE) -> None:
     columns = [
         column("id", "id"),
         column("role", "role"),
-        Column("state", _state),
+        Column("state", token_state),
         Column("created", lambda row: moment(row["created_at"])),
         Column("expires", lambda row: moment(row["expires_at"])),
         column("uses left", "uses_left"),

@@ -168,10 +168,11 @@ class AgentState:
                 assert_never(grant.phase)
 
     def _revoke(self, key: GrantKey) -> None:
+        """The host has ended this grant and with it every later one of the run: it waits for no report about any of them."""
         grant = self.book.grants.get(key)
         if grant is not None:
-            self.book.abandon(self.book.followers(grant))
-            self.book.forget(grant)
+            for over in [*self.book.followers(grant), grant]:
+                self.book.forget(over)
 
     def _accept_job(self, order: JobOrder) -> None:
         book = self.book
@@ -220,7 +221,9 @@ class AgentState:
         self.book.out.append(ev.PushCheckpoint(*grant.key, grant.checkpoint))
 
     def _fenced(self, grant: HeldGrant) -> None:
-        self._revoke(grant.key)
+        # The grant may be over because it counts already: those behind it can still be open, and are given back.
+        self.book.abandon(self.book.followers(grant))
+        self.book.forget(grant)
         self.book.drop_hot(grant.order.run)
 
     # ---- this machine ---------------------------------------------------------------------------------------------

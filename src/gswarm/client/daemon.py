@@ -45,6 +45,7 @@ logger = logging.getLogger(__name__)
 GRACE_S = 15.0
 METRICS_GRACE_S = 2.0
 GIVE_UP_S = 60.0
+WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared with, never bound to
 TRAINING_PACKAGES = ("torch", "transformers", "peft", "trl", "datasets")
 
 
@@ -146,7 +147,7 @@ class Client:
             snapshots = await asyncio.to_thread(SnapshotDirs, identity.directory)
             stack.callback(snapshots.close)
             server = DataServer(pool.store, identity.tls)
-            data_url = await server.start(self._data_address(), self._config.pool_port)
+            data_url = await server.start(*self._data_address())
             stack.push_async_callback(server.stop)
             loop = ClientLoop(AgentState(len(slots)), settings.grace_s)
             stack.push_async_callback(loop.close)
@@ -189,10 +190,15 @@ class Client:
 
         return register
 
-    def _data_address(self) -> str:
+    def _data_address(self) -> tuple[str, int, str]:
+        """Where the pool listens, and the address under which others find it."""
+        bind, port = self._config.pool_bind, self._config.pool_port
         if self._insecure:
-            return "127.0.0.1"
-        return self._config.pool_bind or address_towards(self._identity.host, self._identity.port)
+            return "127.0.0.1", port, "127.0.0.1"
+        if bind is not None and bind not in WILDCARDS:
+            return bind, port, bind
+        reached_as = address_towards(self._identity.host, self._identity.port)
+        return bind or reached_as, port, reached_as
 
 
 async def _live(loop: ClientLoop, session: HostSession, metrics: MetricStream) -> None:

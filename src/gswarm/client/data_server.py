@@ -21,8 +21,11 @@ class DataServer:
         app.add_routes(pool_routes(store, self._authorize))
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 
-    async def start(self, bind: str, port: int) -> str:
+    async def start(self, bind: str, port: int, reached_as: str | None = None) -> str:
         """Starts to listen; the base URL that others use.
+
+        Args:
+            reached_as: the address in that URL, where ``bind`` means all addresses.
 
         Raises:
             StorageError: the address or port cannot be used.
@@ -36,7 +39,7 @@ class DataServer:
             await self._runner.cleanup()
             raise StorageError(f"blobs cannot be served on {bind}:{port}: {error.strerror}", "correct pool_bind and pool_port") from error
         scheme = "http" if self._tls is None else "https"
-        return f"{scheme}://{_in_url(bind)}:{self._runner.addresses[0][1]}"
+        return f"{scheme}://{_in_url(reached_as or bind)}:{self._runner.addresses[0][1]}"
 
     async def stop(self) -> None:
         await self._runner.cleanup()

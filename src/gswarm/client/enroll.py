@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,16 @@ from gswarm import __version__
 from gswarm.datapool.transfer.wire import problem_error
 from gswarm.domain.errors import CorruptDataError, GswarmError, NotFoundError, UnauthenticatedError, UnavailableError
 from gswarm.domain.ids import ClientName
-from gswarm.wire.tls import HOST_SERVER_NAME, ClientTls, fingerprint, make_key_and_csr, needs_renewal, save_private
+from gswarm.wire.tls import (
+    HOST_SERVER_NAME,
+    ClientTls,
+    client_ssl_context,
+    credentials_fault,
+    fingerprint,
+    make_key_and_csr,
+    needs_renewal,
+    save_private,
+)
 from gswarm.wire.token import JoinToken
 
 logger = logging.getLogger(__name__)
@@ -46,7 +55,7 @@ async def enrol(host_address: str, token_text: str | None, name: ClientName, dir
 
     Raises:
         UnauthenticatedError: there is neither a certificate nor a token, the token is refused, or the host is not the token's.
-        InvalidInputError: the token is mistyped. ConflictError: a client of that name is connected.
+        InvalidInputError: the token is mistyped. ConflictError: the name belongs to another machine.
         UnavailableError: the host cannot be reached.
         CorruptDataError: the saved certificate cannot be read.
     """
@@ -66,7 +75,9 @@ async def enrol(host_address: str, token_text: str | None, name: ClientName, dir
     ca_pem = await _trusted_ca(base_url, token)
     key_pem, csr_pem = make_key_and_csr(name)
     body = {"token": token_text.strip(), "name": name, "csr": csr_pem.decode(), "version": __version__}
-    answer = await _join(base_url, ca_pem, body)
+    # A certificate that still counts shows that the name is this machine's.
+    own = saved.tls if saved is not None and credentials_fault(replace(saved.tls, ca_pem=ca_pem), datetime.now(UTC)) is None else None
+    answer = await _join(base_url, client_ssl_context(own) if own else ssl.create_default_context(cadata=ca_pem.decode()), body)
     try:
         tls = ClientTls(answer["certificate"].encode(), key_pem, ca_pem)
     except (KeyError, AttributeError):
@@ -109,8 +120,7 @@ async def _trusted_ca(base_url: str, token: JoinToken) -> bytes:
     return ca_pem
 
 
-async def _join(base_url: str, ca_pem: bytes, body: dict[str, str]) -> dict[str, Any]:
-    context = ssl.create_default_context(cadata=ca_pem.decode())
+async def _join(base_url: str, context: ssl.SSLContext, body: dict[str, str]) -> dict[str, Any]:
     async with httpx.AsyncClient(verify=context, timeout=TIMEOUT_S, trust_env=False) as http:
         response = await _ask(http, "POST", f"{base_url}/v1/join", body)
     try:

@@ -123,7 +123,7 @@ class JobRunner:
         request = await self._request(order, owner, folder)
         try:
             async with asyncio.timeout(TIME_LIMITS_S[order.kind]):
-                result = await self._process(request, log, is_offline=order.kind is not JobKind.PREPARE)
+                result = await self._process(request, folder, log, is_offline=order.kind is not JobKind.PREPARE)
         except TimeoutError:
             raise TrainingError(f"the {order.kind.value} job took longer than {TIME_LIMITS_S[order.kind] / 3600:.0f} h") from None
         match result:
@@ -183,7 +183,7 @@ class JobRunner:
         answer = {"manifest": digest, "format": result.format, "files": list(result.files), "size_bytes": result.size_bytes}
         return JobDone(order.job, json.dumps(answer))
 
-    async def _process(self, request: JobRequest, log: CappedLog, *, is_offline: bool) -> JobResult | Failure:
+    async def _process(self, request: JobRequest, folder: Path, log: CappedLog, *, is_offline: bool) -> JobResult | Failure:
         """Raises:
         TrainingError: the process ended without an answer.
         CorruptDataError: its answer cannot be read.
@@ -195,7 +195,7 @@ class JobRunner:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
-            env=slot_environment(self._slot, os.environ, is_offline=is_offline),
+            env=slot_environment(self._slot, os.environ, is_offline=is_offline, scratch=folder),
         )
         assert process.stdin is not None
         assert process.stdout is not None

@@ -23,6 +23,7 @@ from gswarm.domain.errors import GswarmError
 from gswarm.domain.ids import Digest, JobId, RunId
 from gswarm.domain.messages import (
     Ack,
+    ChunkFailedReport,
     DropOrder,
     GrantOrder,
     HostMessage,
@@ -192,6 +193,10 @@ class ClientLoop:
             case ev.Release(run, generation):
                 self._release(run, generation)
             case ev.SendReport(message):
+                if isinstance(message, ChunkFailedReport):
+                    logger.warning(
+                        "%s: generation %d fails (%s): %s", message.run, message.generation, message.failure.code, message.failure.message
+                    )
                 parts.session.send(message)
             case ev.RunJob(order):
                 self._job_work[order.job] = self._spawn(self._job(order))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import shutil
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +19,7 @@ from gswarm.datapool.manifest import Manifest, ingest_folder, materialise, missi
 from gswarm.datapool.refs import Pins
 from gswarm.datapool.sweep import sweep
 from gswarm.datapool.transfer import PoolClient, Source
-from gswarm.domain.errors import NotFoundError, UnavailableError
+from gswarm.domain.errors import NotFoundError, StorageError, UnavailableError
 from gswarm.domain.ids import HOST_HOLDER, ClientName, Digest
 from gswarm.domain.plan import Checkpoint
 from gswarm.training.protocol import RangeTrained
@@ -140,7 +141,8 @@ class ClientPool:
         """
         meta = (("run", str(snapshot.run)), ("step", str(snapshot.reached_step)))
         folder = Path(snapshot.snapshot_dir)
-        digest, manifest = await asyncio.to_thread(lambda: ingest_folder(self.store, "checkpoint", folder, meta, move=True))
+        with _disk_of(f"on client {self._client}"):
+            digest, manifest = await asyncio.to_thread(lambda: ingest_folder(self.store, "checkpoint", folder, meta, move=True))
         blobs = {digest, *(entry.digest for entry in manifest.entries)}
         self.pins.pin(blobs, owner)
         if replicate:
@@ -165,7 +167,8 @@ class ClientPool:
 
     async def push(self, digest: Digest) -> None:
         """Sends the host what it lacks of a manifest; waits as long as the network is at fault."""
-        await self._patiently(f"push {digest[:12]}", lambda: self._remote.push_manifest(self.store, digest, self._host))
+        with _disk_of("on the host"):
+            await self._patiently(f"push {digest[:12]}", lambda: self._remote.push_manifest(self.store, digest, self._host))
 
     # ---- room -----------------------------------------------------------------------------------------------------
 
@@ -207,3 +210,12 @@ class ClientPool:
                 if absent >= ABSENT_TRIES:
                     raise
             await asyncio.sleep(next(backoff))
+
+
+@contextlib.contextmanager
+def _disk_of(place: str) -> Iterator[None]:
+    """Says of a full or broken disk on which machine it is."""
+    try:
+        yield
+    except StorageError as error:
+        raise StorageError(f"{place}: {error.message}", error.hint) from error

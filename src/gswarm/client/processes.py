@@ -6,18 +6,27 @@ import os
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 
 from gswarm.domain.plan import SlotSpec
 
 
-def slot_environment(slot: SlotSpec, environment: Mapping[str, str], *, is_offline: bool = True) -> dict[str, str]:
-    """The environment of a process on ``slot``: its threads, its device and, unless the caller's says otherwise, no model hub."""
+def slot_environment(
+    slot: SlotSpec, environment: Mapping[str, str], *, is_offline: bool = True, scratch: Path | None = None
+) -> dict[str, str]:
+    """The environment of a process on ``slot``: its threads, its device and, unless the caller's says otherwise, no model hub.
+
+    Args:
+        scratch: where its temporary files go, so that they can be removed when it was killed.
+    """
     threads = str(slot.threads)
     child = {**environment, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"}
     child["CUDA_VISIBLE_DEVICES"] = visible_device(slot.device, environment.get("CUDA_VISIBLE_DEVICES"))
     if is_offline:
         child.setdefault("HF_HUB_OFFLINE", "1")
     child.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if scratch is not None:
+        child["TMPDIR"] = str(scratch)
     return child
 
 

@@ -108,7 +108,8 @@ def _gpus() -> tuple[Gpu, ...]:
 
         return tuple(Gpu(str(device.name()), int(device.memory_total())) for device in CudaDevice.all())
     except Exception as error:  # NVML raises many types of its own where there is no driver
-        logger.info("no GPU found: %s", error)
+        logger.info("no GPU is visible on this machine")
+        logger.debug("looking for GPUs: %s", error)
         return ()
 
 

@@ -154,6 +154,7 @@ class TrainerProcess:
         on_exit: OnExit,
         deadlines: Deadlines,
         command: tuple[str, ...] = TRAINER_COMMAND,
+        scratch: Path | None = None,
     ) -> TrainerProcess:
         """Raises OSError when the process cannot be started."""
         log = CappedLog(log_path)
@@ -168,7 +169,7 @@ class TrainerProcess:
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
-                env=slot_environment(slot, os.environ),
+                env=slot_environment(slot, os.environ, scratch=scratch),
             )
         except BaseException:
             ours.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ class Trainers:
     """Starts, feeds and ends trainer processes. A process is named by slot index and epoch.
 
     Args:
+        logs_dir: what the processes print; their temporary files are in ``scratch`` beside it, until the next one starts.
         on_event: told slot index, epoch and message.
         on_exit: told slot index, epoch, the failure, and whether the process accounted for its ranges before.
     """
@@ -34,6 +36,7 @@ class Trainers:
     ) -> None:
         self._slots = slots
         self._logs_dir = logs_dir
+        self._scratch = logs_dir.with_name("scratch")
         self._on_event = on_event
         self._on_exit = on_exit
         self._deadlines = deadlines
@@ -66,6 +69,7 @@ class Trainers:
         while self._changes:
             await asyncio.wait(self._changes)
         await asyncio.gather(*(self._kill(index, epoch) for index, (epoch, _) in list(self._running.items())))
+        await asyncio.to_thread(shutil.rmtree, self._scratch, ignore_errors=True)
 
     def _change(self, change: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(change)
@@ -78,6 +82,7 @@ class Trainers:
                 return
             slot = self._slots[slot_index]
             try:
+                scratch = await asyncio.to_thread(_emptied, self._scratch / str(slot_index))
                 process = await TrainerProcess.start(
                     slot,
                     self._logs_dir / f"slot-{slot_index}.log",
@@ -85,6 +90,7 @@ class Trainers:
                     lambda failure, accounted: self._exited(slot_index, epoch, failure, accounted),
                     self._deadlines,
                     self._command,
+                    scratch,
                 )
             except OSError as error:
                 failure = Failure("trainer_died", f"the trainer process cannot start: {error}", machine_suspect=True)
@@ -105,3 +111,10 @@ class Trainers:
         if running is not None and running[0] == epoch:
             del self._running[slot_index]
         self._on_exit(slot_index, epoch, failure, accounted)
+
+
+def _emptied(folder: Path) -> Path:
+    """What a process that was killed has left is as large as its optimizer."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    return folder

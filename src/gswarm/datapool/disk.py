@@ -27,13 +27,15 @@ class DiskStore:
 
     Args:
         root: the store's folder; made if it is missing.
+        reserve_bytes: what blobs leave free on the disk, for others that must go on when it is full.
 
     Raises:
         StorageError: the folder cannot be made or written.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, reserve_bytes: int = 0) -> None:
         self.root = root
+        self._reserve_bytes = reserve_bytes
         self._blobs = root / "blobs"
         self._corrupt = root / "corrupt"
         self._lock = root / "lock"
@@ -68,6 +70,13 @@ class DiskStore:
             with storage_errors(f"remove {path}"):
                 path.unlink(missing_ok=True)
         return digest
+
+    def _check_room(self, file: FileIO, more_bytes: int) -> None:
+        """Raises OSError as a full disk does when only the reserve is left."""
+        if self._reserve_bytes:
+            disk = os.fstatvfs(file.fileno())
+            if disk.f_bavail * disk.f_frsize < more_bytes + self._reserve_bytes:
+                raise OSError(errno.ENOSPC, f"only the reserve of {self._reserve_bytes >> 20} MiB is left on the disk")
 
     def _copy_in(self, source: BinaryIO, expected: Digest | None) -> Digest:
         buffer = memoryview(bytearray(CHUNK_BYTES))
@@ -199,6 +208,7 @@ class DiskIngest:
             try:
                 with storage_errors("write a blob"):
                     file = self._open()
+                    self._store._check_room(file, len(rest))
                     while rest:
                         count = file.write(rest)
                         self._hash.update(rest[:count])

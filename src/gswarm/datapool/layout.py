@@ -32,7 +32,7 @@ CHUNK_BYTES = 1024 * 1024
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _HINTS = {
-    errno.ENOSPC: "free some space, run `gswarm data gc`, or use another data directory",
+    errno.ENOSPC: "free some space, or use another data directory",
     errno.EDQUOT: "your quota is used up: free some space or use another data directory",
     errno.EFBIG: "the file size limit (ulimit -f, or the filesystem's) is too small",
     errno.EROFS: "the filesystem is read-only: use another data directory",
@@ -65,8 +65,12 @@ def storage_errors(action: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = _HINTS.get(error.errno or 0, "check the path and the disk")
-        raise StorageError(f"cannot {action}: {error.strerror or error}", hint) from error
+        raise storage_error(action, error) from error
+
+
+def storage_error(action: str, error: OSError) -> StorageError:
+    """What the operating system refused, and what to do."""
+    return StorageError(f"cannot {action}: {error.strerror or error}", _HINTS.get(error.errno or 0, "check the path and the disk"))
 
 
 def hash_file(file: BinaryIO) -> tuple[Digest, int]:

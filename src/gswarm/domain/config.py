@@ -34,7 +34,6 @@ class HttpTls:
 @dataclass(frozen=True, slots=True)
 class HostLimits:
     max_clients: int = 2000
-    max_message_bytes: int = 4 * _MIB
     max_request_bytes: int = 1_000_000
     max_queued_events: int = 10_000
 
@@ -45,7 +44,6 @@ class HostConfig:
     port: int = 8090
     http_port: int = 8091
     pool_port: int = 8092
-    model_port: int = 9010
     data_dir: str = "~/.gswarm"
     lease_timeout_s: float = 15.0
     undo_window_s: float = 600.0
@@ -95,13 +93,19 @@ _SECTIONS: dict[str, tuple[Key, ...]] = {
     "host": (
         Key("bind", Kind.TEXT, "Address that the host listens on; other machines reach it only on another one than loopback."),
         _port("port", "Where clients connect"),
-        _port("http_port", "REST and dashboard"),
+        _port("http_port", "The REST API"),
         _port("pool_port", "Where clients fetch and leave blobs"),
-        _port("model_port", "The OpenAI-compatible gateway"),
         Key("data_dir", Kind.TEXT, "Journal, certificates, pool and logs."),
         Key("lease_timeout_s", Kind.FLOAT, "A client that is silent that long has lost its grants.", unit="seconds", low=1, high=86400),
-        Key("undo_window_s", Kind.FLOAT, "A deleted run can be restored that long.", unit="seconds", low=0, high=_SECONDS_MAX),
-        _count("snapshot_every_events", "The journal is cut short after so many.", unit="events"),
+        Key(
+            "undo_window_s",
+            Kind.FLOAT,
+            "A deleted run can be restored that long; a plan keeps the value that it began with.",
+            unit="seconds",
+            low=0,
+            high=_SECONDS_MAX,
+        ),
+        _count("snapshot_every_events", "A snapshot of the plan, which makes a start faster, is written after so many.", unit="events"),
         *_LOG_KEYS,
     ),
     "host.http_tls": (
@@ -110,7 +114,6 @@ _SECTIONS: dict[str, tuple[Key, ...]] = {
     ),
     "host.limits": (
         _count("max_clients", "Clients connected at the same time.", high=100_000),
-        _count("max_message_bytes", "Largest message between host and client.", unit="bytes", high=_BYTES_MAX),
         _count("max_request_bytes", "Largest body of an HTTP request.", unit="bytes", high=_BYTES_MAX),
         _count("max_queued_events", "Events that wait for the journal before callers are refused."),
     ),
@@ -121,10 +124,24 @@ _SECTIONS: dict[str, tuple[Key, ...]] = {
         _count("slots_per_gpu", "Runs that train on one GPU at once.", high=64),
         Key("labels", Kind.PAIRS, "Words of your own about this client.", may_be_empty=True),
         Key("data_dir", Kind.TEXT, "Certificate, pool and logs."),
-        Key("cache_budget_bytes", Kind.INT, "Disk that blobs may take.", unit="bytes", low=64 * _MIB, high=_BYTES_MAX),
+        Key(
+            "cache_budget_bytes",
+            Kind.INT,
+            "Disk for models, data and checkpoints that were fetched; what is in use stays in any case.",
+            unit="bytes",
+            low=64 * _MIB,
+            high=_BYTES_MAX,
+        ),
         Key("pool_bind", Kind.TEXT, "Address that its pool answers on; null means the one that reaches the host.", optional=True),
         _port("pool_port", "Where its pool answers"),
-        Key("step_deadline_s", Kind.FLOAT, "A step that takes longer counts as hung.", unit="seconds", low=1, high=_SECONDS_MAX),
+        Key(
+            "step_deadline_s",
+            Kind.FLOAT,
+            "A step that takes longer, and 20 times as long as the one before it, counts as hung.",
+            unit="seconds",
+            low=1,
+            high=_SECONDS_MAX,
+        ),
         Key("resilient", Kind.BOOL, "Reconnects for ever, and trains on meanwhile."),
         *_LOG_KEYS,
     ),
@@ -229,7 +246,7 @@ def _check(config: Config, problems: Problems) -> None:
     tls = config.host.http_tls
     if (tls.cert_file is None) != (tls.key_file is None):
         problems.add("host.http_tls", "cert_file and key_file belong together; give both or none")
-    ports = ("port", "http_port", "pool_port", "model_port")
+    ports = ("port", "http_port", "pool_port")
     taken: dict[int, str] = {}
     for name in ports:
         number = getattr(config.host, name)

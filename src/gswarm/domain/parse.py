@@ -19,6 +19,8 @@ from gswarm.domain.spec import CheckpointPolicy, Choice, Chunks, ExperimentSpec,
 from gswarm.domain.values import NAME_RULE, Key, Problems, entries, is_name, join, read_mapping, read_value, show, to_plain, unknown_key
 
 DEFAULT_NAME = "experiment"
+POLYNOMIAL_END = 1e-7
+"""transformers' ``lr_end``."""
 _REQUIRED = ("model_name_or_path", "dataset")
 
 
@@ -91,6 +93,8 @@ def check_run(spec: RunSpec, path: str, problems: Problems) -> None:
         problems.add(join(path, "val_size"), "val_size and eval_dataset are both set; keep one of them")
     if spec.val_size > 1 and spec.val_size != int(spec.val_size):
         problems.add(join(path, "val_size"), f"must be a share below 1 or a whole number of rows, not {spec.val_size}")
+    if spec.lr_scheduler_type == "polynomial" and spec.learning_rate <= POLYNOMIAL_END:
+        problems.add(join(path, "learning_rate"), f"must be more than {POLYNOMIAL_END:g}, where the polynomial schedule ends")
     if spec.use_dora and spec.finetuning_type is not FinetuningType.LORA:
         problems.add(join(path, "use_dora"), "needs finetuning_type: lora")
 

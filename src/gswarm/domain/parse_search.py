@@ -45,6 +45,8 @@ def read_search(raw: object, runs: RunReader) -> Search:
     search = Search(metric=metric, early_stop=early_stop, parameters=parameters, together=together, **values)
     if len(problems) == before:
         _check_space(search, problems)
+    if search.method is SearchMethod.RANDOM and plain.get("run_cap") is None:
+        problems.add("search.run_cap", "is missing; method: random needs the number of runs")
     return search
 
 
@@ -179,5 +181,3 @@ def _check_space(search: Search, problems: Problems) -> None:
     ranges = [name for name, values in search.parameters if isinstance(values, Distribution)]
     if search.method is SearchMethod.GRID and ranges:
         problems.add(f"search.parameters.{ranges[0]}", "a grid needs values; give values, or use method: random")
-    if search.method is SearchMethod.RANDOM and search.run_cap is None:
-        problems.add("search.run_cap", "is missing; method: random needs the number of runs")

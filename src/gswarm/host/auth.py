@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gswarm.domain.errors import InvalidInputError, LimitError, NotFoundError, StorageError, UnauthenticatedError
-from gswarm.wire.certificates import CertificateAuthority
+from gswarm.domain.errors import ConflictError, InvalidInputError, LimitError, NotFoundError, StorageError, UnauthenticatedError
+from gswarm.wire.certificates import CertificateAuthority, check_client_name
 from gswarm.wire.token import ApiToken, JoinToken
 
 ROLES = ("client", "viewer", "operator", "admin")
@@ -27,10 +27,11 @@ ENDED_KEPT_S = 30 * 86400.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS tokens (
   id TEXT PRIMARY KEY, secret_digest TEXT NOT NULL, role TEXT NOT NULL, created_at_s REAL NOT NULL,
-  expires_at_s REAL, uses_left INTEGER, revoked_at_s REAL, last_used_at_s REAL
-) WITHOUT ROWID
+  expires_at_s REAL, uses_left INTEGER, client TEXT, revoked_at_s REAL, last_used_at_s REAL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS names (name TEXT PRIMARY KEY, token_id TEXT NOT NULL, joined_at_s REAL NOT NULL) WITHOUT ROWID;
 """
-_COLUMNS = "id, role, created_at_s, expires_at_s, uses_left, revoked_at_s, last_used_at_s"
+_COLUMNS = "id, role, created_at_s, expires_at_s, uses_left, client, revoked_at_s, last_used_at_s"
 _MAKE_ANOTHER = "make another with 'gswarm token create'"
 
 
@@ -52,6 +53,8 @@ class TokenInfo:
     expires_at_s: float | None
     uses_left: int | None
     """Joins that are left; ``None`` for tokens of the API, which may be used until they end."""
+    client: str | None
+    """The only name that a join token is good for, also one that was given before; ``None``: any name that is new."""
     revoked_at_s: float | None
     last_used_at_s: float | None
 
@@ -84,20 +87,22 @@ class TokenStore:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute(_SCHEMA)
+            self._db.executescript(_SCHEMA)
 
-    def create(self, role: str, ttl_s: float | None = None, uses: int | None = None) -> NewToken:
+    def create(self, role: str, ttl_s: float | None = None, uses: int | None = None, client: str | None = None) -> NewToken:
         """A new token.
 
         Args:
             ttl_s: ``None`` means an hour for a join token (role ``client``) and no end for the others.
             uses: how many machines may join with it, 1 if ``None``; only for the role ``client``.
+            client: the name that a machine joins under; needed where a machine comes back without its certificate.
 
         Raises:
-            InvalidInputError: an unknown role, or a number out of range.
+            InvalidInputError: an unknown role, a number out of range, or no name for a client.
             LimitError: too many tokens.
         """
-        _check_request(role, ttl_s, uses)
+        _check_request(role, ttl_s, uses, client)
+        client = check_client_name(client) if client is not None else None
         now_s = self._now()
         token: JoinToken | ApiToken
         if role == "client":
@@ -105,16 +110,19 @@ class TokenStore:
             ttl_s, uses = ttl_s or JOIN_TTL_S, uses or 1
         else:
             token = ApiToken.new()
-        self._insert(token.id, token.secret_digest, role, now_s, now_s + ttl_s if ttl_s is not None else None, uses)
+        expires_at_s = now_s + ttl_s if ttl_s is not None else None
+        self._insert(TokenInfo(token.id, role, now_s, expires_at_s, uses, client, None, None), token.secret_digest)
         return NewToken(token.id, token.format())
 
-    def _insert(self, token_id: str, digest: str, role: str, now_s: float, expires_at_s: float | None, uses: int | None) -> None:
+    def _insert(self, info: TokenInfo, secret_digest: str) -> None:
+        now_s = info.created_at_s
         with self._transaction() as db:
             old_s = now_s - ENDED_KEPT_S
             db.execute("DELETE FROM tokens WHERE expires_at_s < ? OR revoked_at_s < ?", (old_s, old_s))
             if db.execute("SELECT COUNT(*) FROM tokens").fetchone()[0] >= TOKENS_MAX:
                 raise LimitError(f"there are {TOKENS_MAX} tokens already", "revoke some with 'gswarm token revoke'")
-            db.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, NULL, NULL)", (token_id, digest, role, now_s, expires_at_s, uses))
+            row = (info.id, secret_digest, info.role, now_s, info.expires_at_s, info.uses_left, info.client)
+            db.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL)", row)
 
     def authenticate(self, bearer: str) -> Principal:
         """Who ``bearer`` speaks for.
@@ -133,12 +141,17 @@ class TokenStore:
                 db.execute("UPDATE tokens SET last_used_at_s = ? WHERE id = ?", (now_s, token.id))
         return Principal(token.id, info.role)
 
-    def enrol(self, join_token_text: str, name: str, csr_pem: bytes) -> bytes:
-        """A client's certificate (PEM) in exchange for one use of a join token: both or neither.
+    def enrol(self, join_token_text: str, name: str, csr_pem: bytes, *, is_proven: bool = False, is_connected: bool = False) -> bytes:
+        """A client's certificate (PEM) in exchange for one use of a join token: both or neither. A refusal leaves the token its use.
+
+        Args:
+            is_proven: the caller showed a valid certificate of that name, so it may have another one.
+            is_connected: a client of that name is connected.
 
         Raises:
-            UnauthenticatedError: the token is unknown, of another cluster, used, expired or revoked.
-            InvalidInputError: the name or the signing request; the token keeps its use.
+            UnauthenticatedError: the token is unknown, of another cluster, used, expired, revoked or made for another name.
+            ConflictError: the name was given to a machine before.
+            InvalidInputError: the name or the signing request.
         """
         try:
             token = JoinToken.parse(join_token_text)
@@ -147,8 +160,12 @@ class TokenStore:
         if token.ca_fingerprint != self._authority.fingerprint:
             raise UnauthenticatedError("this join token is of another cluster", _MAKE_ANOTHER + " on this host")
         with self._transaction() as db:
-            self._check(db, token.id, token.secret_digest, "join token")
+            info = self._check(db, token.id, token.secret_digest, "join token")
+            name = check_client_name(name)
+            if not is_proven:
+                _check_name(db, info, name, is_connected)
             certificate = self._authority.issue_client(csr_pem, name)
+            db.execute("INSERT OR REPLACE INTO names VALUES (?, ?, ?)", (name, token.id, self._now()))
             db.execute("UPDATE tokens SET uses_left = uses_left - 1, last_used_at_s = ? WHERE id = ?", (self._now(), token.id))
         return certificate
 
@@ -207,12 +224,29 @@ class TokenStore:
             ) from error
 
 
-def _check_request(role: str, ttl_s: float | None, uses: int | None) -> None:
+def _check_name(db: sqlite3.Connection, info: TokenInfo, name: str, is_connected: bool) -> None:
+    """Whoever has a client's name gets its work and may end its leases, so a name changes hands only when an administrator says so."""
+    if info.client not in (None, name):
+        raise UnauthenticatedError(f"the join token {info.id} is for the client {info.client}", f"join with --name {info.client}")
+    if is_connected:
+        raise ConflictError(f"a client {name} is connected already", "choose another --name")
+    if info.client is None and db.execute("SELECT 1 FROM names WHERE name = ?", (name,)).fetchone() is not None:
+        raise ConflictError(
+            f"a machine has joined as {name} before",
+            f"choose another --name, or take its place with a token of 'gswarm token create --role client --name {name}'",
+        )
+
+
+def _check_request(role: str, ttl_s: float | None, uses: int | None, client: str | None) -> None:
     if role not in ROLES:
         raise InvalidInputError(f"there is no role {role!r}", f"roles: {', '.join(ROLES)}")
     if ttl_s is not None and not 0 < ttl_s <= TTL_S_MAX:
         raise InvalidInputError(f"a token cannot live for {ttl_s} seconds", f"give more than 0 and at most {TTL_S_MAX:.0f}")
     if uses is not None and role != "client":
         raise InvalidInputError(f"a token of the role {role} is not counted by uses", "leave uses out, or give it a ttl")
+    if client is not None and role != "client":
+        raise InvalidInputError(f"a token of the role {role} is for no client", "leave the client's name out, or use the role client")
+    if client is not None and uses not in (None, 1):
+        raise InvalidInputError("a token for one client is used once", "leave uses out, or leave the name out")
     if uses is not None and not 1 <= uses <= USES_MAX:
         raise InvalidInputError(f"a join token cannot be used {uses} times", f"give 1 to {USES_MAX}")

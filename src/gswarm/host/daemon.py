@@ -44,7 +44,10 @@ from gswarm.profiler.sqlite_series import SqliteSeriesStore
 from gswarm.runtime.logs import configure_logging
 from gswarm.scheduler.core import ClusterState
 from gswarm.scheduler.effects import Effect
-from gswarm.wire.server import RunningServer, ServerLimits, is_loopback, start_server
+from gswarm.wire.server import RunningServer, is_loopback, start_server
+
+POOL_RESERVE_BYTES = 256 * 1024 * 1024
+"""What clients' uploads leave free, so that a full pool does not stop the journal and the host with it."""
 
 _log = logging.getLogger("gswarm.host")
 
@@ -185,7 +188,7 @@ async def _start(cls: type[Host], config: HostConfig, insecure: bool, clock: Clo
     _log.info(
         "the plan is at event %d: %d experiments, %d runs, %d clients", seq, len(state.experiments), len(state.runs), len(state.clients)
     )
-    store = await asyncio.to_thread(DiskStore, paths.data_dir / "pool")
+    store = await asyncio.to_thread(DiskStore, paths.data_dir / "pool", POOL_RESERVE_BYTES)
     stack.callback(store.close)
     series = await asyncio.to_thread(_open_series, paths.data_dir)
     stack.callback(series.close)
@@ -202,8 +205,7 @@ async def _start(cls: type[Host], config: HostConfig, insecure: bool, clock: Clo
     core.pool_url = f"{'http' if insecure else 'https'}://{_netloc(_reachable(config.bind), pool_server.port)}"
 
     core.start()
-    limits = ServerLimits(message_bytes_max=config.limits.max_message_bytes)
-    grpc_server: RunningServer = await start_server(core.sessions, config.bind, config.port, tls, limits)
+    grpc_server: RunningServer = await start_server(core.sessions, config.bind, config.port, tls)
     stack.push_async_callback(grpc_server.stop)
     services = HostServices(
         loop=core.loop,
@@ -302,7 +304,7 @@ async def _run(config: HostConfig, insecure: bool) -> int:
 
 def _announce(host: Host) -> None:
     endpoint = host.endpoint
-    _log.info("clients connect to %s; REST API and dashboard at %s", endpoint.grpc_address, endpoint.http_url)
+    _log.info("clients connect to %s; the REST API is at %s", endpoint.grpc_address, endpoint.http_url)
     if endpoint.insecure:
         _log.warning("connections are neither encrypted nor authenticated (--insecure)")
     else:

@@ -17,6 +17,7 @@ from gswarm.host.pool import listen_error
 from gswarm.host.services import HostServices
 from gswarm.wire.server import is_loopback
 
+CONNECTIONS_MAX = 2000
 STOP_GRACE_S = 2
 """Open requests may end in this time."""
 
@@ -50,6 +51,7 @@ class HttpServer:
                 lifespan="off",
                 ws="none",
                 server_header=False,
+                limit_concurrency=CONNECTIONS_MAX,
                 timeout_graceful_shutdown=STOP_GRACE_S,
                 ssl_certfile=(config.http_tls.cert_file or certificates / "cert.pem") if secure else None,
                 ssl_keyfile=(config.http_tls.key_file or certificates / "key.pem") if secure else None,

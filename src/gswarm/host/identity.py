@@ -102,6 +102,8 @@ def open_socket(bind: str, port: int) -> socket.socket:
 def make_directory(path: Path) -> None:
     """Raises StorageError when the directory cannot be made or written."""
     try:
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(20, "it is a file, not a directory")
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(13, "permission denied")

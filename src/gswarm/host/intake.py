@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Protocol
 
+from gswarm.domain.errors import GswarmError
 from gswarm.domain.ids import ClientName, RunId
-from gswarm.domain.messages import LogLine, MetricBatch, StepMetrics
+from gswarm.domain.messages import ChunkFailedReport, LogLine, MetricBatch, StepMetrics
 from gswarm.domain.plan import Run
 from gswarm.profiler.series import SeriesStore
 from gswarm.scheduler.core import ClusterState
+
+LOST_PROCESS_CODES = frozenset({"trainer_died", "trainer_hung"})
+
+_log = logging.getLogger("gswarm.host.intake")
 
 
 class LogStore(Protocol):
@@ -25,7 +31,23 @@ class MetricIntake:
         self._state = state
         self._series = series
         self._run_logs = run_logs
+        self._granted: dict[RunId, set[ClientName]] = {}
         self.refused_count = 0
+
+    def granted(self, client: ClientName, run: RunId) -> None:
+        """From now on the client may tell about the run, also when its grant is over: metrics travel apart from reports."""
+        self._granted.setdefault(run, set()).add(client)
+
+    async def failed(self, client: ClientName, report: ChunkFailedReport, at_s: float) -> None:
+        """Puts why a chunk failed into the run's log; of a trainer process that could not say it itself also its last output."""
+        failure = report.failure
+        text = f"failed on {client} ({failure.code}): {failure.message}"
+        if failure.code in LOST_PROCESS_CODES and failure.log_tail:
+            text += f"\nthe trainer process's last output:\n{failure.log_tail}"
+        try:
+            await asyncio.to_thread(self._run_logs.append, [LogLine(report.run, at_s, "error", text)])
+        except GswarmError as error:
+            _log.warning("the log of run %s lacks its failure: %s", report.run, error)
 
     async def store(self, client: ClientName, batch: MetricBatch) -> None:
         """Returns once the batch is stored. Raises StorageError."""
@@ -46,11 +68,11 @@ class MetricIntake:
 
     def _may_tell(self, client: ClientName, run_id: RunId) -> bool:
         run = self._state.runs.get(run_id)
-        return run is not None and client in _holders(self._state, run)
+        return run is not None and (client in self._granted.get(run_id, ()) or client in _holders(self._state, run))
 
 
 def _holders(state: ClusterState, run: Run) -> set[str]:
-    """Metrics travel apart from reports and may come after the grant's end, so past holders that are still known count too."""
+    """Also past holders that are still known, for what they tell after a restart of the host."""
     holders: set[str] = {grant.client for grant in run.grants}
     if run.home is not None and run.home in state.slots:
         holders.add(state.slots[run.home].client)

@@ -11,6 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
+from gswarm import __version__
 from gswarm.datapool.store import BlobStore
 from gswarm.datapool.transfer import pool_routes
 from gswarm.domain.errors import (
@@ -23,7 +24,16 @@ from gswarm.domain.errors import (
 )
 from gswarm.domain.ids import ClientName
 from gswarm.host.auth import TokenStore
-from gswarm.wire.tls import ROLE_CLIENT, CertificateAuthority, ServerTls, check_client_name, peer_name_from_ssl, server_ssl_context
+from gswarm.wire.tls import (
+    ROLE_CLIENT,
+    CertificateAuthority,
+    Peer,
+    ServerTls,
+    check_client_name,
+    peer_name_from_ssl,
+    server_ssl_context,
+)
+from gswarm.wire.version import check_version
 
 JOIN_BODY_BYTES_MAX = 64 * 1024
 FAILURES_MAX = 10
@@ -113,8 +123,7 @@ class PoolServer:
         """Clients and the host of this cluster, by the certificate of the connection."""
         if self._tls is None:
             return None
-        ssl_object = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
-        peer = peer_name_from_ssl(ssl_object.getpeercert() if ssl_object is not None else None)
+        peer = _peer(request)
         if peer.role != ROLE_CLIENT:
             raise ForbiddenError(f"{peer.name!r} is no client of this cluster", "join with a token of the role client")
         return peer.name
@@ -123,7 +132,7 @@ class PoolServer:
         return web.Response(body=self._authority.ca_pem, content_type="application/x-pem-file")
 
     async def _join(self, request: web.Request) -> web.Response:
-        """JSON ``{token, name, csr}`` in, ``{certificate, ca, cluster_id}`` out."""
+        """JSON ``{token, name, csr, version}`` in, ``{certificate, ca, cluster_id}`` out. A refusal does not use up the token."""
         address = request.remote or "unknown"
         wait_s = self._limit.retry_after_s(address)
         if wait_s > 0:
@@ -132,9 +141,9 @@ class PoolServer:
         try:
             token, name, csr = await _join_body(request)
             client = check_client_name(name)
-            if self._is_alive(client):
-                raise ConflictError(f"a client {client} is connected already", "choose another --name")
-            certificate = await asyncio.to_thread(self._tokens.enrol, token, client, csr)
+            certificate = await asyncio.to_thread(
+                self._tokens.enrol, token, client, csr, is_proven=_proves(request, client), is_connected=self._is_alive(client)
+            )
         except UnauthenticatedError as error:
             self._limit.failed(address)
             return _refusal(error)
@@ -145,16 +154,32 @@ class PoolServer:
         )
 
 
-async def _join_body(request: web.Request) -> tuple[str, str, bytes]:
-    if (request.content_length or 0) > JOIN_BODY_BYTES_MAX:
-        raise InvalidInputError("the request to join is too large")
+def _peer(request: web.Request) -> Peer:
+    """Raises UnauthenticatedError when the connection came without a certificate."""
+    ssl_object = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
+    return peer_name_from_ssl(ssl_object.getpeercert() if ssl_object is not None else None)
+
+
+def _proves(request: web.Request, client: ClientName) -> bool:
+    """Whether the connection's certificate is that client's own: it is being renewed."""
     try:
-        body: Any = json.loads(await request.read())
-        token, name, csr = body["token"], body["name"], body["csr"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return _peer(request) == Peer(client, ROLE_CLIENT)
+    except UnauthenticatedError:
+        return False
+
+
+async def _join_body(request: web.Request) -> tuple[str, str, bytes]:
+    """Nobody is known here yet, so little is read."""
+    try:
+        body: Any = json.loads(await request.clone(client_max_size=JOIN_BODY_BYTES_MAX).read())
+        token, name, csr, version = body["token"], body["name"], body["csr"], body.get("version", __version__)
+    except web.HTTPRequestEntityTooLarge:
+        raise InvalidInputError("the request to join is too large") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InvalidInputError("the request to join is no JSON object with token, name and csr") from None
-    if not (isinstance(token, str) and isinstance(name, str) and isinstance(csr, str)):
-        raise InvalidInputError("token, name and csr are texts")
+    if not all(isinstance(text, str) for text in (token, name, csr, version)):
+        raise InvalidInputError("token, name, csr and version are texts")
+    check_version(version, __version__)
     return token, name, csr.encode()
 
 
@@ -168,12 +193,13 @@ def _problem(status: int, code: str, detail: str, hint: str, headers: dict[str, 
 
 
 def listen_error(what: str, bind: str, port: int, error: OSError) -> GswarmError:
-    """Why a port could not be opened, in words."""
+    """Why the port ``what`` (``HTTP``, ``pool``) could not be opened, in words."""
+    flag = f"{what.lower()}-port"
     match error.errno:
         case errno.EADDRINUSE:
-            return ConflictError(f"the {what} port {port} on {bind} is in use", f"stop what uses it, or choose another {what} port")
+            return ConflictError(f"the {what} port {port} on {bind} is in use", f"stop what uses it, or choose another with --{flag}")
         case errno.EACCES:
-            return ForbiddenError(f"the {what} port {port} needs more rights than this account has", "choose a port above 1023")
+            return ForbiddenError(f"the {what} port {port} needs more rights than this account has", f"choose one above 1023 with --{flag}")
         case errno.EADDRNOTAVAIL:
             return InvalidInputError(f"{bind} is no address of this machine", "choose one with --bind")
         case _:

@@ -11,9 +11,11 @@ from gswarm.domain.errors import ConflictError, GswarmError, LimitError, NotFoun
 from gswarm.domain.ids import ClientName, Digest
 from gswarm.domain.messages import (
     Ack,
+    ChunkFailedReport,
     ClientMessage,
     DropOrder,
     Goodbye,
+    GrantOrder,
     Heartbeat,
     HostMessage,
     MetricBatch,
@@ -107,6 +109,7 @@ class SessionManager:
         self._desk = desk
         self._intake = intake
         self._locator = locator
+        self._clock = clock
         self._welcome = Registered(lease_timeout_s, version, cluster_id)
         self._leases = LeaseWatch(clock, lease_timeout_s, self._on_expired)
         self._sessions: dict[ClientName, Session] = {}
@@ -176,7 +179,12 @@ class SessionManager:
             self._admitting[client].append(message)
         session = self._sessions.get(client)
         if session is not None:
-            session.offer(message)
+            self._offer(session, message)
+
+    def _offer(self, session: Session, message: HostMessage) -> None:
+        if isinstance(message, GrantOrder):
+            self._intake.granted(session.client, message.run)
+        session.offer(message)
 
     def broadcast_sweep(self, roots: Sequence[Digest]) -> None:
         order = SweepOrder(tuple(roots))
@@ -269,7 +277,7 @@ class SessionManager:
         self._sessions[session.client] = session
         session.offer(self._welcome)
         for message in (*self._admitting[session.client], *self._effects.outstanding(session.client)):
-            session.offer(message)
+            self._offer(session, message)
 
     # ---- messages --------------------------------------------------------------------------------------------------
 
@@ -297,6 +305,9 @@ class SessionManager:
         ack = await self._desk.take(session.client, report)
         if not ack.accepted:
             _log.warning("a report of client %s does not count (%s): %s", session.client, ack.error_code, ack.message)
+        elif isinstance(report, ChunkFailedReport):
+            _log.warning("run %s failed on client %s (%s): %s", report.run, session.client, report.failure.code, report.failure.message)
+            await self._intake.failed(session.client, report, self._clock.now_s())
         return ack
 
     async def _leave(self, session: Session, reason: str) -> None:

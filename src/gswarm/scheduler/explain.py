@@ -131,7 +131,7 @@ def _queued(plan: Plan, run: Run, at: str) -> Explanation:
             "resumes", f"it was resumed while stopping and goes on once {_open_text(run.grants[0])}", _grant_details(run.grants[0])
         )
     if not plan.index.ready:
-        return Explanation("no_client", "no client is ready; it starts as soon as one connects", (("clients", str(len(plan.clients))),))
+        return _no_client(plan)
     if size > 1:
         return _gang(plan, run, size)
     if run.attempts and all(avoids(plan, run, slot_id) for slot_id in plan.index.vacant) and plan.index.vacant:
@@ -142,6 +142,16 @@ def _queued(plan: Plan, run: Run, at: str) -> Explanation:
     named = ", ".join(before[:NAMED_MAX]) + (f" and {len(before) - NAMED_MAX} more" if len(before) > NAMED_MAX else "")
     text = f"it waits for its turn at {at}, behind {named}"
     return Explanation("turn", text, (("ahead", str(len(before))), ("priority", str(experiment.spec.resources.priority))))
+
+
+def _no_client(plan: Plan) -> Explanation:
+    draining = [name for name, client in plan.clients.items() if client.state is ClientState.DRAINING]
+    details = (("clients", str(len(plan.clients))), ("draining", str(len(draining))))
+    if not draining:
+        return Explanation("no_client", "no client is ready; it starts as soon as one connects", details)
+    named = " and ".join(draining[:NAMED_MAX]) + (f" and {len(draining) - NAMED_MAX} more" if len(draining) > NAMED_MAX else "")
+    verb = "is" if len(draining) == 1 else "are"
+    return Explanation("no_client", f"no client is ready: {named} {verb} draining; gswarm client resume gives them work again", details)
 
 
 def _gang(plan: Plan, run: Run, size: int) -> Explanation:

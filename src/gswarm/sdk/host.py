@@ -50,9 +50,9 @@ class Host:
     def whoami(self) -> Json:
         return self._get("/auth/whoami")
 
-    def create_token(self, role: str, ttl_s: float | None = None, uses: int | None = None) -> Json:
-        """A new token; its ``token`` field is shown this once."""
-        return self._post("/tokens", {"role": role, "ttl_s": ttl_s, "uses": uses})
+    def create_token(self, role: str, ttl_s: float | None = None, uses: int | None = None, client: str | None = None) -> Json:
+        """A new token; its ``token`` field is shown this once. ``client``: the one name that a machine may join under with it."""
+        return self._post("/tokens", {"role": role, "ttl_s": ttl_s, "uses": uses, "client": client})
 
     def tokens(self) -> list[Json]:
         return self._transport.items("/tokens")

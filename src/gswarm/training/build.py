@@ -21,14 +21,12 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Printe
 from trl import SFTConfig, SFTTrainer
 
 from gswarm.domain.errors import CorruptDataError, InvalidInputError
+from gswarm.domain.keys import OPTIMIZERS, SCHEDULERS
 from gswarm.domain.spec import FinetuningType, RunSpec, Stage
 from gswarm.training import process_state
 from gswarm.training.data import load_data
 
 ATTENTION = "sdpa"
-SCHEDULERS = ("linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt")
-"""Those whose rate follows from the step alone; the others need metrics or extra arguments."""
-OPTIMIZERS = ("adamw_torch", "adamw_torch_fused")
 BASES_LIMIT = 4
 """Shared bases that a process holds at once; the least recently used one goes first."""
 
@@ -118,6 +116,7 @@ class Workshop:
             )
         except ValueError as error:
             raise InvalidInputError(f"the trainer cannot be built: {error}", "check lora_target and the other keys of the run") from error
+        _check_targets(spec, trainer.model)
         trainer.remove_callback(PrinterCallback)
         return trainer
 
@@ -221,8 +220,27 @@ def check_buildable(spec: RunSpec, base_dir: Path) -> None:
             model = get_peft_model(model, config)
     except (ValueError, KeyError) as error:
         raise InvalidInputError(f"a trainer for {spec.model_name_or_path} cannot be built: {error}", "check lora_target") from error
+    _check_targets(spec, model)
+
+
+def _check_targets(spec: RunSpec, model: Any) -> None:
+    """peft passes over names that match nothing as long as one of them matches something."""
+    if spec.finetuning_type is FinetuningType.FULL:
+        return
     if isinstance(model.get_output_embeddings(), BaseTunerLayer):
         raise InvalidInputError("lora_target names the output layer, whose adapter would never be trained", "leave lm_head out")
+    adapted = [f".{name}" for name in model.targeted_module_names]
+    idle = [target for target in spec.lora_target if target != "all" and not any(name.endswith(f".{target}") for name in adapted)]
+    if idle:
+        kinds = ", ".join(sorted({name.rpartition(".")[2] for name in adapted}))
+        raise InvalidInputError(f"lora_target {', '.join(idle)} names no module that gets an adapter", f"those that do are {kinds}")
+
+
+def tokens_max(base_dir: Path) -> int | None:
+    """The longest row that the model can read, where its positions are learned (GPT-2); ``None`` where they are computed."""
+    model = meta_model(base_dir)
+    embeddings = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
+    return int(model.config.max_position_embeddings) if len(embeddings) > 1 else None
 
 
 def warmup_steps(spec: RunSpec, total_steps: int) -> int:

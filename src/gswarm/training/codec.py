@@ -17,6 +17,7 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch._utils import _unflatten_dense_tensors
 
 from gswarm.domain.errors import CorruptDataError, InvalidInputError
 from gswarm.training.build import trainable
@@ -28,6 +29,8 @@ OPTIMIZER_FILE = "optimizer.safetensors"
 RNG_FILE = "rng.safetensors"
 STATE_FILE = "state.json"
 HF_RNG_FILE = "rng_state.pth"
+SMALL_BYTES = 1024 * 1024
+"""Tensors up to this size are copied together; larger ones would need their memory twice on the device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +60,24 @@ class Checkpoint:
         return sum(tensor.nbytes for tensor in (*self.weights.values(), *self.optimizer.values()))
 
 
-def capture(trainer: Any, rng: RngState, metrics: RunningMetrics) -> Checkpoint:
-    """Copies the state of a trainer that stands between two steps. Nothing of it is changed."""
-    names = {id(parameter): name for name, parameter in trainable(trainer.model).items()}
+def capture(trainer: Any, parameters: Mapping[str, torch.Tensor], rng: RngState, metrics: RunningMetrics) -> Checkpoint:
+    """Copies the state of a trainer that stands between two steps. Nothing of it is changed.
+
+    Args:
+        parameters: ``trainable(trainer.model)``; walking the module tree costs more than the copy, so the caller does it once.
+    """
+    names = {id(parameter): name for name, parameter in parameters.items()}
     optimizer = trainer.optimizer.optimizer  # accelerate's wrapper holds the real one
     moments: dict[str, torch.Tensor] = {}
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
-            moments[f"{key}/{names[id(parameter)]}"] = _copy(torch.as_tensor(value))
+            moments[f"{key}/{names[id(parameter)]}"] = torch.as_tensor(value)
     groups = [{**group, "params": [names[id(parameter)] for parameter in group["params"]]} for group in optimizer.param_groups]
     scaler = trainer.accelerator.scaler
     return Checkpoint(
         step=trainer.state.global_step,
-        weights={name: _copy(parameter) for name, parameter in trainable(trainer.model).items()},
-        optimizer=moments,
+        weights=copies(parameters),
+        optimizer=copies(moments),
         rng=rng,
         groups=groups,
         scheduler=trainer.lr_scheduler.state_dict(),
@@ -185,6 +192,22 @@ def _rng_state(rng: RngState) -> dict[str, Any]:
     if torch.cuda.is_available():
         state["cuda"] = rng.cuda if rng.cuda is not None else torch.cuda.get_rng_state()
     return state
+
+
+def copies(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Copies on the CPU. Small tensors of one kind are copied as one: an adapter has a thousand, and each copy has its price."""
+    kinds: dict[tuple[torch.dtype, torch.device], list[str]] = {}
+    for name, tensor in tensors.items():
+        if tensor.nbytes <= SMALL_BYTES:
+            kinds.setdefault((tensor.dtype, tensor.device), []).append(name)
+    copied: dict[str, torch.Tensor] = {}
+    with torch.no_grad():
+        for names in kinds.values():
+            small = [tensors[name] for name in names]
+            flat = torch.empty(sum(map(torch.numel, small)), dtype=small[0].dtype, device=small[0].device)
+            torch.cat([tensor.reshape(-1) for tensor in small], out=flat)
+            copied.update(zip(names, _unflatten_dense_tensors(flat.cpu(), small), strict=True))
+    return {name: copied[name] if name in copied else _copy(tensor) for name, tensor in tensors.items()}
 
 
 def _copy(tensor: torch.Tensor) -> torch.Tensor:

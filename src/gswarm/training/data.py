@@ -41,6 +41,7 @@ class DataMeta:
     truncated_rows: int
     tokens: int
     """Of the training rows."""
+    longest_row_tokens: int
 
 
 def data_key(spec: RunSpec) -> tuple[object, ...]:
@@ -78,6 +79,7 @@ def prepare_data(spec: RunSpec, tokenizer: Any, out_dir: Path, work_dir: Path) -
         dropped_rows=train_dropped + eval_dropped,
         truncated_rows=train_cut + eval_cut,
         tokens=sum(len(ids) for ids, _ in train_tokens),
+        longest_row_tokens=max(len(ids) for ids, _ in (*train_tokens, *eval_tokens)),
     )
     (out_dir / "meta.json").write_text(json.dumps(asdict(meta), sort_keys=True, indent=1) + "\n")
     return meta

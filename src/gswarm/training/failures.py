@@ -6,6 +6,7 @@ import traceback
 
 import torch
 
+from gswarm.datapool.layout import storage_error
 from gswarm.domain.errors import GswarmError, TrainingError
 from gswarm.domain.plan import Failure
 
@@ -31,7 +32,8 @@ def failure_of(error: BaseException) -> Failure:
         case _ if is_device_fault(error):
             return Failure("training", f"the device failed: {_first_line(error)}", machine_suspect=True, log_tail=tail)
         case OSError():
-            return Failure("storage", _first_line(error), machine_suspect=True, log_tail=tail)
+            refused = storage_error(f"use {error.filename2 or error.filename or 'a file'}", error)
+            return Failure(refused.code, str(refused), machine_suspect=True, log_tail=tail)
         case _:
             return Failure("training", f"{type(error).__name__}: {_first_line(error)}", log_tail=tail)
 

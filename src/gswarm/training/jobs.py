@@ -26,7 +26,16 @@ from gswarm.domain.plan import Failure
 from gswarm.domain.spec import FinetuningType, RunSpec
 from gswarm.training import codec
 from gswarm.training.base import resolve_base
-from gswarm.training.build import Workshop, best_device, check_buildable, check_supported, lora_config, make_deterministic, meta_model
+from gswarm.training.build import (
+    Workshop,
+    best_device,
+    check_buildable,
+    check_supported,
+    lora_config,
+    make_deterministic,
+    meta_model,
+    tokens_max,
+)
 from gswarm.training.data import DataMeta, data_key, prepare_data
 from gswarm.training.digest import weights_digest
 from gswarm.training.failures import failure_of
@@ -94,8 +103,18 @@ def prepare(request: PrepareRequest) -> PrepareResult:
                 logger.info("tokenizing %s", spec.dataset)
                 work_dir = Path(scratch) / f"data-{len(data)}"
                 data[key] = folder, prepare_data(spec, workshop.tokenizer(base), folder, work_dir)
+                _check_length(spec, data[key][1], tokens_max(base))
             prepared.append(_prepared(spec, base, *data[key]))
     return PrepareResult(tuple(prepared), time.perf_counter() - began_s)
+
+
+def _check_length(spec: RunSpec, meta: DataMeta, limit_tokens: int | None) -> None:
+    """A row beyond the last position would break the training of a run, on a GPU together with the device."""
+    if limit_tokens is not None and meta.longest_row_tokens > limit_tokens:
+        raise InvalidInputError(
+            f"dataset {spec.dataset} has a row of {meta.longest_row_tokens} tokens, and {spec.model_name_or_path} reads {limit_tokens}",
+            f"set cutoff_len: {limit_tokens}",
+        )
 
 
 def _prepared(spec: RunSpec, base: Path, data_dir: Path, meta: DataMeta) -> PreparedRun:

@@ -187,6 +187,7 @@ class _Pauses(TrainerCallback):
         self._clock = clock
         self._began_s = began_s
         self._was_hot = False
+        self._parameters: dict[str, Any] = {}
         self._expected_weights: str | None = None
         self._resume_rng: Path | None = None
         self._tokens_before = 0
@@ -206,7 +207,8 @@ class _Pauses(TrainerCallback):
         """Everything is loaded and the first batch comes next."""
         if state.global_step != self._turn.order.from_step:
             raise InvariantError(f"the trainer stands at step {state.global_step}, the range begins at {self._turn.order.from_step}")
-        if self._expected_weights is not None and weights_digest(trainable(self.trainer.model)) != self._expected_weights:
+        self._parameters = trainable(self.trainer.model)
+        if self._expected_weights is not None and weights_digest(self._parameters) != self._expected_weights:
             raise InvariantError("the resumed trainer's weights are not the checkpoint's")
         self._begin_range()
 
@@ -218,7 +220,9 @@ class _Pauses(TrainerCallback):
         if self._resume_rng is not None and not self._resume_rng.is_file():
             # transformers reads it with the first batch, and goes on without a word where it is missing
             raise StorageError("the random state of the resumed run was removed before it was read", "leave gswarm-run-* folders alone")
-        self._resume_rng = None
+        if self._resume_rng is not None:
+            shutil.rmtree(self._resume_rng.parent, ignore_errors=True)  # all of it is read now; a hot run may wait for hours
+            self._resume_rng = None
         self._report_step(state.global_step, logs)
         if self._turn.abort.is_set():
             control.should_training_stop = True
@@ -270,7 +274,7 @@ class _Pauses(TrainerCallback):
         values = ", ".join(f"{name} {value:.4g}" for name, value in sorted(metrics.items()))
         logger.info("step %d: %s; evaluated in %.1f s", self.trainer.state.global_step, values, evaluated_s - began_s)
         return Trained(
-            checkpoint=codec.capture(self.trainer, state.rng, codec.RunningMetrics(self._tokens)),
+            checkpoint=codec.capture(self.trainer, self._parameters, state.rng, codec.RunningMetrics(self._tokens)),
             metrics=tuple((name, value) for name, value in sorted(metrics.items()) if math.isfinite(value)),
             step_time_s=sum(self._step_times_s) / len(self._step_times_s),
             eval_time_s=evaluated_s - began_s,

@@ -40,7 +40,7 @@ def _rows(name: str, work_dir: Path) -> Iterator[object]:
     if path.exists():
         return _file_rows(path)
     if path.suffix in SUFFIXES or path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise NotFoundError(f"there is no data set file {name}", "check dataset; a relative path is relative to where the client runs")
+        raise NotFoundError(f"there is no data set file {name}", "check dataset; it is looked for on that client")
     return _hub_rows(name)
 
 

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import grpc
 import grpc.aio
@@ -138,6 +139,7 @@ class _Calls:
                     "a client's name is the one in its certificate; join again to change it",
                 )
             check_version(first.version, __version__)
+            _check_data_url(first.data_url, "https" if self._authenticated else "http")
             messages = _session_messages(requests)
             async with aclosing(_generator(self._handler.session(peer, first, messages))) as outgoing:
                 async for message in outgoing:
@@ -184,6 +186,21 @@ class _Calls:
         if not isinstance(first, Register):
             raise InvalidInputError(f"the session began with {type(first).__name__} instead of Register")
         return first
+
+
+def _check_data_url(url: str, scheme: str) -> None:
+    """Others connect to where a client says that its pool answers: it names a place and nothing else, and no way around TLS.
+
+    Raises:
+        InvalidInputError: it is something else.
+    """
+    try:
+        parts = urlsplit(url)
+        is_place = parts.hostname is not None and parts.port is not None and url == f"{scheme}://{parts.netloc}" and "@" not in url
+    except ValueError:
+        is_place = False
+    if url and not is_place:
+        raise InvalidInputError(f"{url[:80]!r} is no address of a client's pool", f"it looks like {scheme}://10.0.0.7:41234")
 
 
 async def _session_messages(requests: AsyncIterator[bytes]) -> AsyncIterator[ClientMessage]:

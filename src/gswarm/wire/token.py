@@ -73,6 +73,8 @@ class JoinToken:
         InvalidInputError: not a join token, or a mistyped one.
         """
         hint = "copy the whole line that `gswarm token create --role client` printed"
+        if text.strip().startswith(API_PREFIX):
+            raise InvalidInputError("this is no join token but one for the API", hint)
         body = _open(JOIN_PREFIX, text, _ID_BYTES + _FINGERPRINT_BYTES + _PORT_BYTES + _SECRET_BYTES, "join token", hint)
         after_fingerprint = _ID_BYTES + _FINGERPRINT_BYTES
         return cls(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import Query, Request, Response
 
-from gswarm.domain.errors import InvalidInputError
+from gswarm.domain.errors import InvalidInputError, NotFoundError
 from gswarm.domain.ids import ExperimentId
 from gswarm.domain.parse import DEFAULT_NAME, ParsedExperiment, experiment_to_dict, parse_experiment_verbose, run_spec_to_dict
 from gswarm.domain.plan import Experiment, ExperimentState, RunOp
@@ -117,6 +117,9 @@ async def experiment_results(services: ServicesDep, experiment: str, metric: str
     """The leaderboard, by the experiment's metric or another (accuracies, rewards and scores: higher is better)."""
     state = services.loop.state
     found = state.find_experiment(experiment)
+    known = {name for run in found.runs for _, values in state.runs[run].history[-1:] for name, _ in values}
+    if metric is not None and known and metric not in known:
+        raise NotFoundError(f"no run of {found.id} has the metric {metric!r}", f"there are: {', '.join(sorted(known))}")
     return views.results_view(state, found, _metric(found, metric))
 
 

@@ -268,6 +268,7 @@ class TokenRequest(Model):
     role: str
     ttl_s: float | None = Field(None, gt=0, description="null takes the role's default.")
     uses: int | None = Field(None, ge=1, le=10_000, description="How often a client token can be exchanged; 1 by default.")
+    client: str | None = Field(None, max_length=63, description="The only name that a client token is good for, also one that is taken.")
 
 
 class TokenView(Model):
@@ -276,6 +277,7 @@ class TokenView(Model):
     created_at: float
     expires_at: float | None
     uses_left: int | None = Field(description="Joins that are left; null for tokens of the API.")
+    client: str | None = Field(description="The only name that a client token is good for.")
     revoked_at: float | None
     last_used_at: float | None
 

@@ -18,6 +18,7 @@ def _fields(info: TokenInfo) -> models.TokenView:
         created_at=info.created_at_s,
         expires_at=info.expires_at_s,
         uses_left=info.uses_left,
+        client=info.client,
         revoked_at=info.revoked_at_s,
         last_used_at=info.last_used_at_s,
     )
@@ -25,7 +26,7 @@ def _fields(info: TokenInfo) -> models.TokenView:
 
 async def create_token(services: ServicesDep, body: models.TokenRequest) -> models.NewTokenView:
     """A new token: a client token joins machines to the cluster, the others speak to this API."""
-    created = await asyncio.to_thread(services.tokens.create, body.role, body.ttl_s, body.uses)
+    created = await asyncio.to_thread(services.tokens.create, body.role, body.ttl_s, body.uses, body.client)
     view = await _one(services, created.id)
     return models.NewTokenView(**view.model_dump(), token=created.text)
 

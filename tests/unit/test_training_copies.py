@@ -1,0 +1,41 @@
+"""The copy of a trainer's state: equal, in order, and nobody else's memory."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gswarm.training import codec
+from gswarm.training.codec import copies
+
+
+def state() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    return {
+        "a": torch.nn.Parameter(torch.randn(8, 3)),
+        "step": torch.tensor(4.0),
+        "turned": torch.randn(4, 5).t(),
+        "alone of its kind": torch.tensor([3, 1], dtype=torch.int64),
+        "empty": torch.empty(0, 2),
+        "half": torch.randn(3, dtype=torch.bfloat16),
+        "b": torch.randn(2, 2, 2),
+    }
+
+
+@pytest.mark.parametrize("small_bytes", [0, 20, codec.SMALL_BYTES])
+def test_copies_are_equal_in_order_and_independent(monkeypatch: pytest.MonkeyPatch, small_bytes: int) -> None:
+    monkeypatch.setattr(codec, "SMALL_BYTES", small_bytes)
+    tensors = state()
+    copied = copies(tensors)
+    assert list(copied) == list(tensors)
+    for name, tensor in tensors.items():
+        assert torch.equal(copied[name], tensor)
+        assert copied[name].shape == tensor.shape
+        assert copied[name].dtype == tensor.dtype
+        assert copied[name].is_contiguous()
+        assert not copied[name].requires_grad
+    with torch.no_grad():
+        for tensor in tensors.values():
+            tensor.fill_(7)
+    again = state()
+    assert all(torch.equal(copied[name], again[name]) for name in again)
