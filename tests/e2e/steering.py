@@ -73,7 +73,18 @@ def in_state(host: Host, run: str, *states: str) -> Json:
 
 def values(host: Host, run: str, metric: str) -> dict[int, float]:
     """A metric of the run by step."""
-    return {step: value for step, value, _ in host.metrics(run, (metric,))["series"][0]["points"]}
+    return {step: value for step, value, _ in points(host, run, metric)}
+
+
+def points(host: Host, run: str, metric: str) -> list[tuple[int, float, float]]:
+    """(step, value, at) of the run so far. Metrics have a stream of their own and may come a moment behind the commit."""
+    position = host.run(run)["position"]
+    until(host, run, lambda _: max(at[0] for at in _series(host, run, "loss")) >= position)
+    return _series(host, run, metric)
+
+
+def _series(host: Host, run: str, metric: str) -> list[tuple[int, float, float]]:
+    return [(step, value, at) for step, value, at in host.metrics(run, (metric,))["series"][0]["points"]]
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import threading
@@ -80,6 +81,21 @@ def test_a_silent_stream_is_kept_alive(api: ApiHost, monkeypatch: pytest.MonkeyP
     with httpx.stream("GET", f"{api.url}/api/v1/events", headers=headers, timeout=5) as response:
         lines = [line for line in itertools.islice(response.iter_lines(), 6) if line]
     assert lines == [": gswarm", ": still here", ": still here"]
+
+
+def test_so_many_streams_and_no_more(api: ApiHost, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.join()
+    monkeypatch.setattr("gswarm.host.api.sse.STREAMS_MAX", 2)
+    headers = {"Authorization": f"Bearer {api.bearer['viewer']}"}
+    url = f"{api.url}/api/v1/events"
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(httpx.stream("GET", url, headers=headers, timeout=5)).iter_lines() for _ in range(2)]
+        assert [next(lines) for lines in held] == [": gswarm"] * 2
+        refused = httpx.get(url, headers=headers, timeout=5)
+        assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
+    monkeypatch.setattr("gswarm.sdk.transport.RECONNECT_DELAY_MAX_S", 0.1)
+    with contextlib.closing(host.events(0)) as again:
+        assert next(again)["id"] == 1, "a place is free again, and the reader that was refused takes it"
 
 
 def test_followers_that_leave_are_forgotten(api: ApiHost, host: Host) -> None:

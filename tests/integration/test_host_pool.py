@@ -113,7 +113,7 @@ async def test_a_used_token_and_nonsense_are_refused_and_too_many_tries_wait(doo
     for _ in range(FAILURES_MAX - 1):
         unknown = JoinToken.new(door.authority.fingerprint, 1).format()
         assert (await door.join({**body, "token": unknown}))[0] == 401
-    fresh, _key = request(door.tokens.create("client").text)
+    fresh, _key = request(door.tokens.create("client").text, "node-2")
     status, answer = await door.join(fresh)
     assert (status, answer["code"]) == (429, "limit")
     door.time_s += FAILURE_WINDOW_S + 1

@@ -375,7 +375,7 @@ async def test_orders_carry_what_the_client_needs(tmp_path: Path) -> None:
         grant = await prepared(host, client, runs=1)
         prepare = (await client.next(JobOrder))[0]
         assert isinstance(prepare, JobOrder)
-        assert json.loads(prepare.request_json)["runs"][0]["model_name_or_path"] == "model"
+        assert json.loads(prepare.request_json)["shared"]["model_name_or_path"] == "model"
         client.send(trained(grant, 2))
         report = committed(host, grant, 3)
         client.send(report)

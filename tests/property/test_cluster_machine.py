@@ -685,6 +685,7 @@ class World:
         ]
         rare: list[Callable[[], object]] = [
             self.submit, self.submit, self.operate, self.operate, self.clone, self.ask_job, self.drain, self.fire, self.sweep,
+            self.lose_host_copies,
             client.trainer_dies, client.evict, lambda: self.cut(client), lambda: self.cut(client), lambda: self.kill_client(client),
             self.kill_host, self.expire, self.shut_down, self.restart_left, self.grace_over,
         ]  # fmt: skip
@@ -772,3 +773,26 @@ def test_whatever_breaks_every_step_counts_once_and_all_work_ends(first: int) ->
         except Exception as error:
             error.add_note(f"seed {seed}")
             raise
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_client_that_is_asked_to_leave_leaves_in_a_few_turns_and_others_go_on(seed: int) -> None:
+    """Also while there is more work than slots, so that whatever it gives back is granted again at once."""
+    world = World(seed)
+    world.is_rough = False
+    for client in world.clients.values():
+        world.connect(client)
+    for _ in range(3):
+        world.submit()
+        for _ in range(seed):
+            world.calm_turn()
+    leaving = world.clients[NAMES[0]]
+    granted = world.grants
+    leaving.feed(ev.ShutdownRequested("update"))
+    for _ in range(30):
+        world.calm_turn()
+    assert leaving.has_left
+    assert world.state.clients[leaving.name].state is ClientState.LOST
+    assert world.grants - granted < 40
+    world.heal()
+    world.check_end()

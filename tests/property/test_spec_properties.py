@@ -54,6 +54,8 @@ def legal(run: dict[str, Any]) -> dict[str, Any]:
         run["val_size"] = int(float(run["val_size"]))
     if run.get("finetuning_type") == "full":
         run.pop("use_dora", None)
+    if run.get("lr_scheduler_type") == "polynomial":
+        run.pop("learning_rate", None)
     return run
 
 

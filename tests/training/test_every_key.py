@@ -124,8 +124,8 @@ class Lab:
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     root = tmp_path_factory.mktemp("lab")
-    tiny.write_model(root / "llama")
-    tiny.write_model(root / "other", seed=1)
+    tiny.write_model(root / "llama", layers=1)
+    tiny.write_model(root / "other", layers=1, seed=1)
     tiny.write_dataset(root / "chat.jsonl", ROWS)
     tiny.write_dataset(root / "more.jsonl", ROWS + 5)
     return Lab(root)
@@ -262,9 +262,7 @@ ODD: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("name", ODD)
-def test_odd_configurations_move_exactly(
-    lab: Lab, here: InProcess, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_odd_configurations_move_exactly(lab: Lab, here: InProcess, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped in the middle, dropped, and resumed from what was written: the weights are those of plain training."""
     from gswarm.training.build import Workshop
     from gswarm.training.digest import weights_digest

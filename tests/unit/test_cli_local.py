@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from gswarm.cli.background import start_in_background
-from gswarm.cli.client import is_address_of
+from gswarm.cli.client import _without_token, is_address_of
 from gswarm.cli.host import terminate
 from gswarm.cli.main import app
 from gswarm.cli.output import Json
@@ -155,3 +156,26 @@ def test_version_and_completion() -> None:
     assert CliRunner().invoke(app, ["--version"]).stdout.startswith("gswarm ")
     assert "_GSWARM_COMPLETE" in CliRunner().invoke(app, ["completion", "zsh"]).stdout
     assert CliRunner().invoke(app, ["completion", "tcsh"]).exit_code == 2
+
+
+@pytest.mark.parametrize("given", [["--token", "gsw1-secret"], ["--token=gsw1-secret"]])
+def test_a_process_in_the_background_does_not_show_its_token(given: list[str]) -> None:
+    arguments = ["client", "connect", "10.0.0.1:8090", *given, "--resilient"]
+    assert _without_token(arguments) == ["client", "connect", "10.0.0.1:8090", "--resilient"]
+
+
+def test_secrets_of_a_process_in_the_background_go_by_its_environment(tmp_path: Path) -> None:
+    told: list[int] = []
+
+    def look(pid: int) -> Json:
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        assert b"GSWARM_JOIN_TOKEN=gsw1-secret" in environment
+        assert b"gsw1-secret" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        told.append(pid)
+        os.kill(pid, signal.SIGKILL)
+        return {}
+
+    log = tmp_path / "home" / "logs" / "x.log"
+    start_in_background(["client", "connect", "127.0.0.1:1"], log, look, {"GSWARM_JOIN_TOKEN": "gsw1-secret"})
+    os.waitpid(told[0], 0)
+    assert [folder.stat().st_mode & 0o777 for folder in (log.parent.parent, log.parent)] == [0o700, 0o700]

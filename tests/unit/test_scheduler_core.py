@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from gswarm.client import agent
 from gswarm.domain.errors import ConflictError, FencedError, InvalidInputError, InvariantError, LimitError, NotFoundError
 from gswarm.domain.ids import ClientName, ExperimentId, RequestId, RunId
 from gswarm.domain.plan import ExperimentState, JobKind, RunOp, RunSize, RunState
@@ -90,6 +91,19 @@ def test_jobs_are_spread() -> None:
     assert [job.client for job in cluster.state.jobs.values()] == ["a", "b", "a"]
 
 
+def test_jobs_wait_until_a_client_has_room_for_them() -> None:
+    """A client refuses what is too much for it, and a refused job would have failed for good."""
+    cluster = Cluster()
+    cluster.client("a")
+    for number in range(jobs.PER_CLIENT_MAX + 2):
+        cluster.submit(f"x{number}")
+    waiting = cluster.state.index.jobs.waiting()
+    assert len(waiting) == 2
+    assert jobs.PER_CLIENT_MAX < agent.JOBS_LIMIT
+    assert cluster.prepare("e1")[0] == SendJob(ClientName("a"), waiting[0].id)
+    assert prepare_jobs(cluster.client("b")) == [waiting[1].id]
+
+
 def test_a_draining_client_gets_no_jobs() -> None:
     cluster = Cluster()
     cluster.client("a")
@@ -161,12 +175,12 @@ def test_a_swept_run_takes_its_jobs_along() -> None:
 
 def test_finished_jobs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(job_index, "FINISHED_MAX", 2)
-    monkeypatch.setattr(jobs, "OPEN_MAX", 5)
+    monkeypatch.setattr(jobs, "OPEN_MAX", 4)
     cluster = Cluster()
     cluster.client("a")
     cluster.experiment(runs=1)
     cluster.chunk("a/0")
-    asked = [cluster.ask_job(JobKind.EXPORT, "r1") for _ in range(5)]
+    asked = [cluster.ask_job(JobKind.EXPORT, "r1") for _ in range(4)]
     cluster.refused(JobRequested(RequestId("v"), JobKind.EXPORT, RunId("r1"), "{}"), LimitError)
     for job in reversed(asked):
         cluster.step(JobFinished(ClientName("a"), job, "{}"))

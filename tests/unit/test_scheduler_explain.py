@@ -44,6 +44,19 @@ def test_every_state_of_a_run(state: RunState, code: str, words: str) -> None:
     assert words in str(explanation)
 
 
+def test_a_queued_run_names_the_clients_that_are_draining() -> None:
+    cluster = Cluster()
+    cluster.client("b")
+    cluster.client("a")
+    cluster.experiment(runs=1)
+    cluster.op("r1", RunOp.STOP)
+    for name in ("a", "b"):
+        cluster.step(ClientDrainRequested(ClientName(name), True))
+    cluster.give_back(cluster.run("r1").grants[0])
+    cluster.op("r1", RunOp.RESUME)
+    assert why(cluster).text == "no client is ready: a and b are draining; gswarm client resume gives them work again"
+
+
 def test_a_queued_run_names_those_before_it() -> None:
     cluster = Cluster()
     cluster.client("a")

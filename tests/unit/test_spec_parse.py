@@ -67,7 +67,7 @@ def test_a_full_file_becomes_types() -> None:
             resources={"priority": 7, "max_skew": "auto", "weight": 2},
             checkpoint={"save_total_limit": 3, "keep": ["last"], "durability": "local"},
             report_to="none",
-            export={"when": "best", "format": "merged"},
+            export={"when": "never", "format": "merged"},
             labels={"team": "support"},
         )
     )
@@ -87,7 +87,7 @@ def test_a_full_file_becomes_types() -> None:
         chunks=Chunks(num_chunks=8),
         resources=Resources(priority=7, weight=2.0),
         checkpoint=CheckpointPolicy(3, ("last",), Durability.LOCAL),
-        export=Export("best", "merged"),
+        export=Export("never", "merged"),
         labels=(("team", "support"),),
     )
     assert parse_experiment(experiment_to_dict(spec)) == spec
@@ -387,6 +387,7 @@ def test_what_this_version_does_not_carry_out_is_refused(data: dict[str, Any], s
         (experiment(resources={"weight": 0}), "resources.weight: must be more than 0"),
         (experiment(resources={"max_skew": 0}), "resources.max_skew: must be at least 1"),
         (experiment(export={"when": "sometimes"}), "sometimes is not one of never, best, all"),
+        (experiment(export={"when": "best"}), "export.when: best is not available in this version"),
         (experiment(labels={"a b": "x"}), "a b is not a name"),
         (experiment(labels={f"l{i}": "x" for i in range(40)}), "more than 32"),
         (experiment(search={}), "the search space is empty"),

@@ -134,7 +134,7 @@ def status(data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
 def _fields(document: Json) -> list[tuple[str, str]]:
     return [
         ("host", f"version {document['version']}, process {document['pid']}, up {duration(document['uptime_s'])}"),
-        ("REST API", f"{document['http_url']}/docs"),
+        ("REST API", document["http_url"]),
         ("clients", f"{document['clients']} with {document['slots']} slots, connecting to {document['grpc_address']}"),
         ("journal", f"{document['seq']} events"),
         ("refused", f"{document['refused_reports']} reports whose lease was over"),

@@ -137,13 +137,15 @@ class AgentState:
 
     def _accept(self, order: GrantOrder) -> None:
         book = self.book
-        if order.generation <= book.newest.get(order.run, 0):
+        # Given back by a client that leaves, it would come again at once and for ever; the good-bye ends it.
+        if order.generation <= book.newest.get(order.run, 0) or self.stay is not Stay.STAYING:
             return
         grant = book.add(order)
         slot = book.slots.get(order.slot_index)
-        if slot is None or self.stay is not Stay.STAYING or len(slot.queue) >= QUEUE_LIMIT:
+        if slot is None or len(slot.queue) >= QUEUE_LIMIT:
             book.give_back(grant)
             return
+        book.rewind(order)
         slot.queue.append(grant.key)
         book.fetch(grant, start_checkpoint(order))
 
@@ -168,11 +170,19 @@ class AgentState:
                 assert_never(grant.phase)
 
     def _revoke(self, key: GrantKey) -> None:
-        """The host has ended this grant and with it every later one of the run: it waits for no report about any of them."""
+        """The host has ended this grant and with it every later one of the run: it waits for no report about any of them.
+
+        A grant whose last report is on its way may have ended by that very report, and later ones be open: the answer to it decides.
+        """
         grant = self.book.grants.get(key)
-        if grant is not None:
+        if grant is None:
+            return
+        if grant.phase not in {GrantPhase.STORED, GrantPhase.ENDED}:
             for over in [*self.book.followers(grant), grant]:
                 self.book.forget(over)
+        if grant.snapshot is not None:
+            # Somebody else may train these steps: what comes next begins with their result, not with this one.
+            self.book.drop_hot(grant.order.run)
 
     def _accept_job(self, order: JobOrder) -> None:
         book = self.book

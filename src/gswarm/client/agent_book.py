@@ -64,6 +64,14 @@ class Book:
         self.grants[grant.key] = grant
         return grant
 
+    def rewind(self, order: GrantOrder) -> None:
+        """Lets go of what this client holds of the run beyond the order's start: the host does not go on from that."""
+        latest = self.latest.get(order.run)
+        if latest is not None and latest.step > order.from_step:
+            del self.latest[order.run]
+        if any(slot.hot.get(order.run, 0) > order.from_step for slot in self.slots.values()):
+            self.drop_hot(order.run)
+
     def fetch(self, grant: HeldGrant, checkpoint: Checkpoint | None) -> None:
         order, grant.phase = grant.order, GrantPhase.FETCHING
         self.out.append(ev.FetchInputs(order.run, order.generation, order.base, order.data, checkpoint))

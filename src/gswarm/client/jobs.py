@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, assert_never
 
@@ -47,7 +47,13 @@ TIME_LIMITS_S = {JobKind.PREPARE: 12 * 3600.0, JobKind.VERIFY: 7 * 86400.0, JobK
 
 @dataclass(frozen=True, slots=True)
 class _PrepareOrder:
-    runs: tuple[RunSpec, ...]
+    runs: tuple[dict[str, Any], ...]
+    shared: dict[str, Any] = field(default_factory=dict)
+    """Values that all runs have."""
+
+    def specs(self) -> tuple[RunSpec, ...]:
+        """Raises ValidationError."""
+        return _SPECS.validate_python([self.shared | run for run in self.runs])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +79,7 @@ class _ExportOrder:
     format: str
 
 
+_SPECS: TypeAdapter[tuple[RunSpec, ...]] = TypeAdapter(tuple[RunSpec, ...])
 _ORDERS: dict[JobKind, TypeAdapter[Any]] = {
     JobKind.PREPARE: TypeAdapter(_PrepareOrder),
     JobKind.VERIFY: TypeAdapter(_VerifyOrder),
@@ -141,11 +148,12 @@ class JobRunner:
     async def _request(self, order: JobOrder, owner: str, folder: Path) -> JobRequest:
         try:
             asked = _ORDERS[order.kind].validate_json(order.request_json)
+            specs = asked.specs() if isinstance(asked, _PrepareOrder) else ()
         except ValidationError as error:
             raise InvalidInputError(f"the {order.kind.value} job cannot be read: {str(error).splitlines()[0]}") from error
         match asked:
-            case _PrepareOrder(runs):
-                return PrepareRequest(runs, str(folder))
+            case _PrepareOrder():
+                return PrepareRequest(specs, str(folder))
             case _ExportOrder():
                 inputs = [asked.base, asked.checkpoint.manifest]
                 base, checkpoint = [str(await self._pool.unpack(owner, digest)) for digest in inputs]
@@ -174,6 +182,9 @@ class JobRunner:
         for kind, folder in [("base", run.base_dir) for run in result.runs] + [("data", run.data_dir) for run in result.runs]:
             if folder not in manifests:
                 manifests[folder], _ = await self._pool.add_folder(owner, kind, Path(folder))
+        for manifest in manifests.values():
+            # What came first may have grown old on the host while the rest was on its way: asking for it keeps it there.
+            await self._pool.push(manifest)
         sizes = tuple(_size_of(run, manifests) for run in result.runs)
         dropped = max((run.dropped_rows for run in result.runs), default=0)
         return JobDone(order.job, json.dumps({"seconds": result.seconds, "dropped_rows": dropped}), sizes=sizes)

@@ -158,7 +158,8 @@ class MetricStream:
         for batch in self._buffer.unacked():
             yield batch
         while True:
-            await self._due.wait()
+            # Before the first wait too: the connection before may have ended while rows were still to be sent.
             self._due.clear()
             while (waiting := self._buffer.take()) is not None:
                 yield waiting
+            await self._due.wait()

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from gswarm.client.agent_events import InputDirs
 from gswarm.datapool.disk import DiskStore
@@ -75,7 +76,7 @@ class ClientPool:
         """The one that was not used longest comes first."""
         self._only_here: set[Digest] = set()
         """Blobs of checkpoints that are not replicated."""
-        self._locks: dict[Digest, asyncio.Lock] = {}
+        self._locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
 
     async def close(self) -> None:
         await self._remote.close()
@@ -102,6 +103,8 @@ class ClientPool:
             fetched = await self._bring(digest)
             blobs = await asyncio.to_thread(reachable, self.store, digest)
             self.pins.pin(blobs, owner)
+            # Until now the eviction of another manifest could take blobs along.
+            fetched |= await self._bring(digest)
             path = self._cache / digest
             manifest = await asyncio.to_thread(materialise, self.store, digest, path)
             known = self._unpacked.pop(digest, None) or _Unpacked(manifest.total_bytes, set())
@@ -141,8 +144,7 @@ class ClientPool:
         """
         meta = (("run", str(snapshot.run)), ("step", str(snapshot.reached_step)))
         folder = Path(snapshot.snapshot_dir)
-        with _disk_of(f"on client {self._client}"):
-            digest, manifest = await asyncio.to_thread(lambda: ingest_folder(self.store, "checkpoint", folder, meta, move=True))
+        digest, manifest = await asyncio.to_thread(lambda: ingest_folder(self.store, "checkpoint", folder, meta, move=True))
         blobs = {digest, *(entry.digest for entry in manifest.entries)}
         self.pins.pin(blobs, owner)
         if replicate:
@@ -167,7 +169,7 @@ class ClientPool:
 
     async def push(self, digest: Digest) -> None:
         """Sends the host what it lacks of a manifest; waits as long as the network is at fault."""
-        with _disk_of("on the host"):
+        with _on_the_host():
             await self._patiently(f"push {digest[:12]}", lambda: self._remote.push_manifest(self.store, digest, self._host))
 
     # ---- room -----------------------------------------------------------------------------------------------------
@@ -179,6 +181,7 @@ class ClientPool:
             del self._unpacked[digest]
             await asyncio.to_thread(shutil.rmtree, self._cache / digest, ignore_errors=True)
         swept = await asyncio.to_thread(sweep, self.store, kept, self.pins, time.time())
+        self._only_here.difference_update(swept.digests)
         if swept.digests:
             logger.info("swept %d blobs, %d bytes", len(swept.digests), swept.freed_bytes)
 
@@ -213,9 +216,9 @@ class ClientPool:
 
 
 @contextlib.contextmanager
-def _disk_of(place: str) -> Iterator[None]:
-    """Says of a full or broken disk on which machine it is."""
+def _on_the_host() -> Iterator[None]:
+    """Says of a full or broken disk that it is not this machine's."""
     try:
         yield
     except StorageError as error:
-        raise StorageError(f"{place}: {error.message}", error.hint) from error
+        raise StorageError(f"on the host: {error.message}", error.hint) from error

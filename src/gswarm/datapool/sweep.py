@@ -34,6 +34,8 @@ def sweep(store: BlobStore, roots: Iterable[Digest], pins: Pins, now_s: float, g
     Raises:
         CorruptDataError: a root manifest cannot be read, so what it protects is unknown; nothing was deleted.
     """
+    # First of all: what is let go of from here on has become a root that the caller may not know yet.
+    pinned = pins.pinned()
     wanted = set(roots)
     marked = mark(wanted, lambda digest: manifest_entries(store, digest) if digest in wanted else ())
     limit_s = now_s - grace_s
@@ -41,7 +43,7 @@ def sweep(store: BlobStore, roots: Iterable[Digest], pins: Pins, now_s: float, g
     young = {digest for digest in present if _committed_at_s(store, digest) >= limit_s}
     swept: list[Digest] = []
     freed_bytes = 0
-    for digest in plan_sweep(present, marked, pins.pinned(), young):
+    for digest in plan_sweep(present, marked, pinned, young):
         size_bytes = _size_bytes(store, digest)
         if dry_run or _delete(store, digest, pins, limit_s):
             swept.append(digest)

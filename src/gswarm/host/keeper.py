@@ -53,12 +53,13 @@ class PoolKeeper:
         """What the host lacks of a manifest. What it has is safe from the sweep for the grace time, so that it can become a root.
 
         Raises:
-            CorruptDataError: the manifest's bytes are damaged or no manifest.
+            CorruptDataError: the bytes are no manifest.
         """
         return await asyncio.to_thread(self._renew, manifest)
 
     def _renew(self, manifest: Digest) -> list[Digest]:
-        if not self.store.renew(manifest):
+        # A damaged one is moved aside and so lacking: the client sends it again.
+        if not self.store.renew(manifest) or not self.store.verify(manifest):
             return [manifest]
         return sorted(digest for digest in reachable(self.store, manifest) if not self.store.renew(digest))
 
@@ -87,7 +88,8 @@ class PoolKeeper:
             swept = await asyncio.to_thread(sweep, self.store, roots, self.pins, self._clock.now_s())
             if swept.digests:
                 _log.info("swept %d blobs, %d bytes", len(swept.digests), swept.freed_bytes)
-            self._on_swept(roots)
+            # Asked again: a client may have let go of what has become a root meanwhile.
+            self._on_swept(await self._roots())
         except GswarmError as error:
             _log.warning("the pool was not swept: %s", error)
         finally:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from gswarm.datapool.manifest import manifest_entries
 from gswarm.datapool.store import BlobStore
-from gswarm.domain.errors import LimitError
+from gswarm.domain.errors import CorruptDataError, LimitError
 from gswarm.domain.ids import HOST_HOLDER, ClientName, Digest
 from gswarm.domain.plan import Checkpoint, ClientState, JobKind, Run
 from gswarm.scheduler.core import ClusterState
@@ -19,8 +20,8 @@ SOURCES_MAX = 8
 class Locator:
     """Names the host for what its pool has, and clients for the rest.
 
-    The plan knows who holds a manifest, not who holds each blob of it. For a blob that the host lacks the clients are named that
-    hold the manifest asked for, else those that hold any manifest that is not on the host; a fetch tries them in order.
+    The plan knows who holds a manifest, not who holds each blob of it. For a manifest that is not whole on the host (kept by a client
+    only, or damaged here) the clients that hold it are named too, for another blob those that hold any; a fetch tries them in order.
 
     Args:
         host_url: base URL of the host's pool.
@@ -39,15 +40,16 @@ class Locator:
         """
         if len(digests) > DIGESTS_MAX:
             raise LimitError(f"{len(digests)} blobs were asked for at once", f"ask for at most {DIGESTS_MAX}")
-        on_host = await asyncio.to_thread(lambda: {digest for digest in digests if self._store.has(digest)})
-        if on_host.issuperset(digests):
-            return {digest: [(self._host_url(), HOST_HOLDER)] for digest in digests}
+        host = [(self._host_url(), HOST_HOLDER)]
+        whole = await asyncio.to_thread(lambda: {digest for digest in digests if _is_whole(self._store, digest)})
+        if whole.issuperset(digests):
+            return dict.fromkeys(digests, host)
         by_manifest = self._holders_of_manifests()
         anybody = self._reachable(asker, dict.fromkeys(name for holders in by_manifest.values() for name in holders))
         found = {}
         for digest in digests:
-            holders = self._reachable(asker, by_manifest.get(digest, {}))
-            found[digest] = [(self._host_url(), HOST_HOLDER)] if digest in on_host else holders or anybody
+            part = host if self._store.has(digest) else []
+            found[digest] = host if digest in whole else part + (self._reachable(asker, by_manifest.get(digest, {})) or anybody)
         return found
 
     def _holders_of_manifests(self) -> dict[Digest, dict[str, None]]:
@@ -55,8 +57,7 @@ class Locator:
         holders: dict[Digest, dict[str, None]] = {}
         for run in reversed(self._state.runs.values()):
             for checkpoint in _checkpoints(run):
-                if HOST_HOLDER not in checkpoint.holders:
-                    holders.setdefault(checkpoint.manifest, {}).update(dict.fromkeys(checkpoint.holders))
+                holders.setdefault(checkpoint.manifest, {}).update(dict.fromkeys(checkpoint.holders))
         for job in reversed(self._state.jobs.values()):
             if job.kind is not JobKind.PREPARE or job.client is None or job.experiment is None:
                 continue
@@ -72,6 +73,14 @@ class Locator:
             (client.data_url, str(client.name)) for client in clients if client and client.data_url and client.state is not ClientState.LOST
         ]
         return there[:SOURCES_MAX]
+
+
+def _is_whole(store: BlobStore, digest: Digest) -> bool:
+    """Whether the store can give the blob and, of a manifest, everything that it names."""
+    try:
+        return store.has(digest) and all(store.has(entry) for entry in manifest_entries(store, digest))
+    except CorruptDataError:
+        return False
 
 
 def _checkpoints(run: Run) -> list[Checkpoint]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -68,20 +69,20 @@ def slot_index(slot: SlotId) -> int:
 def _job_request(state: ClusterState, job: Job) -> str:
     """The job's arguments as JSON text: what was asked for, and what the plan knows about its subject.
 
-    ``prepare``: runs. ``verify``: spec, base, data, total_steps, steps_per_epoch, start, warm_start, first_step, until_step,
+    ``prepare``: shared, runs. ``verify``: spec, base, data, total_steps, steps_per_epoch, start, warm_start, first_step, until_step,
     weights_digest, manifest. ``export``: spec, base, checkpoint, format.
     """
     asked: dict[str, Any] = json.loads(job.request_json or "{}")
     if job.kind is JobKind.PREPARE:
         planned = state.experiments[job.experiment].planned if job.experiment is not None else ()
-        return json.dumps(asked | {"runs": _SPECS.dump_python(planned, mode="json")})
+        return json.dumps(asked | _compact(_SPECS.dump_python(planned, mode="json")))
     assert job.run is not None
     run = state.runs[job.run]
+    # Which checkpoint was settled when the job was asked for; the run may have gone on, and may not keep that one any more.
+    checkpoint = _CHECKPOINT.validate_python(asked.pop("checkpoint")) if "checkpoint" in asked else run.latest
     known: dict[str, Any] = {"spec": _SPEC.dump_python(run.spec, mode="json"), "base": run.base}
     if job.kind is JobKind.EXPORT:
-        checkpoint = next((kept for kept in run.checkpoints if kept.step == asked.get("step")), run.latest)
         return json.dumps(asked | known | {"checkpoint": _CHECKPOINT.dump_python(checkpoint, mode="json")})
-    latest = run.latest
     return json.dumps(
         asked
         | known
@@ -92,8 +93,14 @@ def _job_request(state: ClusterState, job: Job) -> str:
             "start": _CHECKPOINT.dump_python(run.start, mode="json"),
             "warm_start": run.start is not None,
             "first_step": run.first_step,
-            "until_step": run.position,
-            "weights_digest": latest.weights_digest if latest is not None else None,
-            "manifest": latest.manifest if latest is not None else None,
+            "until_step": checkpoint.step if checkpoint is not None else None,
+            "weights_digest": checkpoint.weights_digest if checkpoint is not None else None,
+            "manifest": checkpoint.manifest if checkpoint is not None else None,
         }
     )
+
+
+def _compact(specs: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What all configurations share is said once: as many as an experiment may have must fit into one message."""
+    shared = {key: value for key, value in (specs[0] if specs else {}).items() if all(spec[key] == value for spec in specs)}
+    return {"shared": shared, "runs": [{key: value for key, value in spec.items() if key not in shared} for spec in specs]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -17,7 +18,7 @@ from gswarm.domain.messages import (
     JobReport,
     ReliableMessage,
 )
-from gswarm.domain.plan import Checkpoint, Run
+from gswarm.domain.plan import Checkpoint, Failure, Run
 from gswarm.domain.spec import Durability
 from gswarm.host.clock import Clock
 from gswarm.host.keeper import PoolKeeper
@@ -57,20 +58,31 @@ class ReportDesk:
         self.refused: deque[RefusedReport] = deque(maxlen=REFUSED_KEPT_MAX)
 
     async def take(self, client: ClientName, report: ReliableMessage) -> Ack:
-        """Journals the report, or refuses it for good.
+        """Journals the report, or refuses it for good. A refused report leaves no grant open behind it, for its client forgets it.
 
         Raises:
             GswarmError: neither was possible now (the queue is full, the disk failed); the client keeps the report and sends it again.
         """
-        if already_counts(self._loop.state, client, report):
+        state = self._loop.state
+        # What it was may still be on its way to the disk.
+        if already_counts(state, client, report) and await self._loop.at_rest(lambda: already_counts(state, client, report)):
             return Ack(report.seq, accepted=True)
         try:
             if isinstance(report, ChunkCommittedReport):
                 return await self._commit(client, report)
             await self._loop.submit(event_of(client, report))
         except _FOR_GOOD as error:
+            await self._close(client, report, error)
             return self._refuse(client, report, error)
         return Ack(report.seq, accepted=True)
+
+    async def _close(self, client: ClientName, report: ReliableMessage, error: GswarmError) -> None:
+        """The chunk of a refused report has failed, unless its grant was over anyway."""
+        if isinstance(report, JobReport):
+            return
+        failure = Failure(error.code, f"a report of {client} was refused: {error.message}", machine_suspect=True)
+        with suppress(FencedError):
+            await self._loop.submit(ChunkFailed(client, report.run, report.generation, failure))
 
     async def _commit(self, client: ClientName, report: ChunkCommittedReport) -> Ack:
         """The bytes come first: a position must never be ahead of what can be resumed."""

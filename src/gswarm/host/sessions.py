@@ -35,6 +35,7 @@ from gswarm.host.locate import Locator
 from gswarm.host.loop import PlanLoop
 from gswarm.host.reports import RefusedReport, ReportDesk
 from gswarm.scheduler.events import ClientLost, ClientRegistered, HeldGrant
+from gswarm.wire.fields import ROOTS_MAX
 from gswarm.wire.tls import Peer
 
 OUTGOING_MAX = 2_000
@@ -49,6 +50,8 @@ class Session:
     def __init__(self, client: ClientName, incarnation: str) -> None:
         self.client = client
         self.incarnation = incarnation
+        self.is_answering = False
+        """A report of it is being taken in; what it said after that has not been read."""
         self._outgoing: deque[HostMessage] = deque()
         self._wake = asyncio.Event()
         self._ended = False
@@ -187,6 +190,9 @@ class SessionManager:
         session.offer(message)
 
     def broadcast_sweep(self, roots: Sequence[Digest]) -> None:
+        if len(roots) > ROOTS_MAX:
+            _log.warning("the clients' pools are not swept: %d roots do not fit into a message", len(roots))
+            return
         order = SweepOrder(tuple(roots))
         for session in list(self._sessions.values()):
             session.offer(order)
@@ -302,7 +308,11 @@ class SessionManager:
             session.end(GswarmError(f"the session broke: {error!r}", "the host's log has the details"))
 
     async def _answer(self, session: Session, report: ReliableMessage) -> Ack:
-        ack = await self._desk.take(session.client, report)
+        session.is_answering = True
+        try:
+            ack = await self._desk.take(session.client, report)
+        finally:
+            session.is_answering = False
         if not ack.accepted:
             _log.warning("a report of client %s does not count (%s): %s", session.client, ack.error_code, ack.message)
         elif isinstance(report, ChunkFailedReport):
@@ -319,16 +329,17 @@ class SessionManager:
     # ---- leases ----------------------------------------------------------------------------------------------------
 
     def _on_expired(self, client: ClientName) -> None:
-        if client in self._admitting:
-            # It is back: its loss must not come behind its registration.
-            self._leases.begin(client)
-            return
         task = asyncio.get_running_loop().create_task(self._lose(client), name=f"lost-{client}")
         self._losing.add(task)
         task.add_done_callback(self._losing.discard)
 
     async def _lose(self, client: ClientName) -> None:
-        session = self._sessions.pop(client, None)
+        session = self._sessions.get(client)
+        if client in self._admitting or (session is not None and session.is_answering):
+            # It is back, and its loss must not come behind its registration; or it is the host's disk that is slow, not the client.
+            self._leases.begin(client)
+            return
+        self._sessions.pop(client, None)
         if session is not None:
             session.end(UnavailableError("this client was silent for too long; its grants are over", "it may connect again"))
         reason = f"silent for {self._welcome.lease_timeout_s:g} s"

@@ -51,6 +51,7 @@ def registered(turn: Turn, event: ClientRegistered) -> None:
         else:
             plan.slots[spec.id] = Slot(spec=spec, client=event.client)
         plan.index.touch_slot(plan.slots[spec.id])
+    _touch_kept(turn, event.client)
     jobs.take_back(turn, event.client, still_held=event.jobs)
 
 
@@ -74,6 +75,7 @@ def lost(turn: Turn, event: ClientLost) -> None:
     for slot_id in client.slots:
         _cool(turn, slot_id, keep_granted=False)
         turn.plan.index.touch_slot(turn.plan.slots[slot_id])
+    _touch_kept(turn, client.name)
     jobs.take_back(turn, client.name)
 
 
@@ -109,6 +111,8 @@ def _check(turn: Turn, event: ClientRegistered) -> None:
         slot = turn.plan.slots.get(slot_id)
         if slot is not None and slot.client != event.client:
             raise InvalidInputError(f"slot {slot_id} belongs to client {slot.client}")
+        if not slot_id.removeprefix(f"{event.client}/").isdecimal():
+            raise InvalidInputError(f"slot {slot_id!r} of client {event.client} has no name that is known", f"name it {event.client}/0")
     if event.client not in turn.plan.clients and len(turn.plan.clients) >= CLIENTS_MAX:
         raise LimitError(f"the cluster has {CLIENTS_MAX} clients already")
 
@@ -135,6 +139,12 @@ def _first_over(run: Run, held: set[tuple[RunId, int]], gone: frozenset[SlotId])
         if (run.id, grant.generation) not in held or gone.intersection(grant.slots):
             return place
     return None
+
+
+def _touch_kept(turn: Turn, client: ClientName) -> None:
+    """The client came or went: runs whose checkpoint is nowhere else can go on, or have to wait."""
+    for run_id in turn.plan.index.kept_by(client):
+        turn.plan.index.touch_run(turn.plan.runs[run_id])
 
 
 def _cool(turn: Turn, slot_id: SlotId, *, keep_granted: bool) -> None:

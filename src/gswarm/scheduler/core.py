@@ -177,8 +177,7 @@ def _job_finished(turn: Turn, event: JobFinished) -> None:
     match job.kind:
         case JobKind.PREPARE:
             assert job.experiment is not None
-            # Files are looked for where the client runs, so a person must know which one that was.
-            failure = replace(event.failure, message=f"client {event.client}: {event.failure.message}") if event.failure else None
+            failure = leases.placed(event.failure, event.client) if event.failure is not None else None
             experiments.prepared(turn, turn.plan.experiments[job.experiment], event.sizes, failure)
         case JobKind.VERIFY:
             assert job.run is not None

@@ -12,6 +12,7 @@ from gswarm.domain.errors import NotFoundError
 from gswarm.domain.ids import ExperimentId, RunId, SlotId
 from gswarm.domain.plan import ClientState, Experiment, ExperimentState, Grant, GrantPhase, Run, RunState
 from gswarm.scheduler.gangs import Reservations, can_hold, free_slots
+from gswarm.scheduler.index import out_of_reach
 from gswarm.scheduler.job_index import is_finished
 from gswarm.scheduler.operations import SWEEP
 from gswarm.scheduler.policy import avoids
@@ -132,6 +133,10 @@ def _queued(plan: Plan, run: Run, at: str) -> Explanation:
         )
     if not plan.index.ready:
         return _no_client(plan)
+    keepers = out_of_reach(plan, run)
+    if keepers:
+        text = f"its checkpoint is only with {' and '.join(keepers)}, not connected now; it goes on from {at} when that is back"
+        return Explanation("out_of_reach", text, (("clients", ",".join(keepers)),))
     if size > 1:
         return _gang(plan, run, size)
     if run.attempts and all(avoids(plan, run, slot_id) for slot_id in plan.index.vacant) and plan.index.vacant:
@@ -145,7 +150,7 @@ def _queued(plan: Plan, run: Run, at: str) -> Explanation:
 
 
 def _no_client(plan: Plan) -> Explanation:
-    draining = [name for name, client in plan.clients.items() if client.state is ClientState.DRAINING]
+    draining = sorted(name for name, client in plan.clients.items() if client.state is ClientState.DRAINING)
     details = (("clients", str(len(plan.clients))), ("draining", str(len(draining))))
     if not draining:
         return Explanation("no_client", "no client is ready; it starts as soon as one connects", details)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from gswarm.domain.ids import ClientName, ExperimentId, RunId, SlotId
+from gswarm.domain.ids import HOST_HOLDER, ClientName, ExperimentId, RunId, SlotId
 from gswarm.domain.plan import ClientState, Experiment, GrantPhase, Run, RunState, Slot
 from gswarm.domain.steps import chunks_done
 from gswarm.scheduler.heap import LazyHeap
@@ -103,6 +103,21 @@ class Pool:
                 del self.hot[place.home]
 
 
+def _keepers_of(run: Run) -> tuple[ClientName, ...]:
+    """The clients of which one must be there for the waiting run to go on; none if the host has its checkpoint, or it needs none."""
+    checkpoint = run.latest or run.start
+    if run.state is not RunState.QUEUED or run.grants or checkpoint is None or HOST_HOLDER in checkpoint.holders:
+        return ()
+    return tuple(ClientName(name) for name in checkpoint.holders)
+
+
+def out_of_reach(plan: Plan, run: Run) -> tuple[ClientName, ...]:
+    """The clients that keep the waiting run's checkpoint, if none of them is connected."""
+    keepers = _keepers_of(run)
+    there = any(name in plan.clients and plan.clients[name].state is not ClientState.LOST for name in keepers)
+    return () if there else keepers
+
+
 def _heaps(pool: Pool) -> list[LazyHeap[RunId]]:
     return [pool.fresh, pool.homeless, pool.movable, pool.slowest, *(pool.hot[slot] for slot in sorted(pool.hot))]
 
@@ -132,6 +147,9 @@ class Index:
         """Slots whose waiting grant could be called back, the least important first."""
         self.ahead_other: LazyHeap[SlotId] = LazyHeap()
         """Those of them whose waiting grant is of another run than the training one, most work left first."""
+        self.keepers: dict[ClientName, dict[RunId, None]] = {}
+        """Runs that wait and whose checkpoint the host does not have, by the clients that do."""
+        self._kept_by: dict[RunId, tuple[ClientName, ...]] = {}
         self.recalled: dict[RunId, None] = {}
         """Runs whose newest grant was called back and has not come yet."""
         self.dirty: dict[SlotId, None] = {}
@@ -189,8 +207,24 @@ class Index:
     def granted_to(self, client: ClientName) -> list[RunId]:
         return sorted(self.granted.get(client, ()), key=number_of)
 
+    def kept_by(self, client: ClientName) -> list[RunId]:
+        """Runs that wait and begin at a checkpoint that only this client, or a few with it, may have."""
+        return sorted(self.keepers.get(client, ()), key=number_of)
+
+    def _note_keepers(self, run: Run) -> None:
+        before, now = self._kept_by.pop(run.id, ()), _keepers_of(run)
+        for name in before:
+            self.keepers[name].pop(run.id)
+            if not self.keepers[name]:
+                del self.keepers[name]
+        for name in now:
+            self.keepers.setdefault(name, {})[run.id] = None
+        if now:
+            self._kept_by[run.id] = now
+
     def touch_run(self, run: Run) -> None:
         """Bring everything about the run up to date."""
+        self._note_keepers(run)
         if run.state is RunState.RUNNING and run.grants and run.grants[-1].phase is GrantPhase.STOPPING:
             self.recalled[run.id] = None
         else:
@@ -292,6 +326,7 @@ class Index:
             "single": self.single,
             "ahead": self.ahead.keys(),
             "ahead_other": self.ahead_other.keys(),
+            "keepers": self.keepers,
             "recalled": self.recalled,
             "run_names": self.run_names,
             "experiment_names": self.experiment_names,
@@ -302,7 +337,7 @@ class Index:
     def _place_of(self, run: Run) -> Place | None:
         grants = run.grants
         if not grants:
-            if run.state is not RunState.QUEUED:
+            if run.state is not RunState.QUEUED or out_of_reach(self._plan, run):
                 return None
             wait = Wait.FRESH if run.position == run.first_step and not run.checkpoints else Wait.MOVABLE
         else:

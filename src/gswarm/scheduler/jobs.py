@@ -14,6 +14,8 @@ from gswarm.scheduler.lifecycle import possible_ops
 from gswarm.scheduler.state import Plan, Turn
 
 OPEN_MAX = 10_000
+PER_CLIENT_MAX = 4
+"""Jobs that a client has at once, the one that it does and the next ones; the others wait here, where any client can take them."""
 
 
 def requested(turn: Turn, event: JobRequested) -> str:
@@ -68,12 +70,12 @@ def take_back(turn: Turn, client: ClientName, *, still_held: tuple[JobId, ...] =
 
 
 def assign(turn: Turn) -> None:
-    """Give every waiting job to the ready client with the fewest jobs, then the fewest runs."""
+    """Give waiting jobs to the ready client with the fewest jobs, then the fewest runs, as long as one has room."""
     plan = turn.plan
     for job in plan.index.jobs.waiting():
         ready = (client.name for client in plan.clients.values() if client.state is ClientState.READY)
         best = min(ready, key=lambda name: (plan.index.jobs.count(name), len(plan.index.granted.get(name, ()))), default=None)
-        if best is None:
+        if best is None or plan.index.jobs.count(best) >= PER_CLIENT_MAX:
             return
         plan.index.jobs.put(replace(job, client=best))
         turn.emit(SendJob(best, job.id))

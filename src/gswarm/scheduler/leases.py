@@ -7,10 +7,11 @@ of the grants. A grant that ends short ends every later grant of its run: grants
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from gswarm.domain.errors import FencedError, InvalidInputError
-from gswarm.domain.ids import SlotId
-from gswarm.domain.plan import Checkpoint, ClientState, Grant, GrantPhase, Run, RunState
+from gswarm.domain.ids import ClientName, SlotId
+from gswarm.domain.plan import Checkpoint, ClientState, Failure, Grant, GrantPhase, Run, RunState
 from gswarm.domain.steps import next_chunk_end
 from gswarm.scheduler.effects import SendDrop, SendRevoke, SendStop
 from gswarm.scheduler.events import ChunkCommitted, ChunkFailed, ChunkTrained, GrantReturned
@@ -168,9 +169,14 @@ def failed(turn: Turn, event: ChunkFailed) -> None:
         run.attempts += 1
         run.avoid_slots = tuple(dict.fromkeys((*run.avoid_slots, *slots)))
     else:
-        run.failure = event.failure
+        run.failure = placed(event.failure, event.client) if event.failure.machine_suspect else event.failure
         turn.move(run, RunState.FAILED)
     settle(turn, run)
+
+
+def placed(failure: Failure, client: ClientName) -> Failure:
+    """The failure with the machine that it happened on, for people: that is where they must look."""
+    return replace(failure, message=f"client {client}: {failure.message}")
 
 
 def returned(turn: Turn, event: GrantReturned) -> None:

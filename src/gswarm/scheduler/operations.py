@@ -60,6 +60,7 @@ def on_experiment(turn: Turn, event: ExperimentOpRequested) -> str:
     if event.op is RunOp.DELETE:
         experiment.state = ExperimentState.DELETED
         experiment.ended_at_s = turn.now_s
+        experiment.planned, experiment.planned_changes = (), ()
         cancel_jobs(turn, (job for job in _open_jobs(turn.plan) if job.experiment == experiment.id and job.run is None))
     return experiment.id
 
@@ -93,9 +94,12 @@ def apply(turn: Turn, run: Run, op: RunOp) -> None:
 
 
 def fired(turn: Turn, event: TimerFired) -> None:
-    """The undo window of a deletion is over. A timer of a deletion that was undone, or not yet due, does nothing."""
+    """The undo window of a deletion is over. A timer of a deletion that was undone does nothing, one that came too early runs on."""
     due_at_s = turn.plan.timers.get(event.key)
-    if due_at_s is None or turn.now_s < due_at_s or not event.key.startswith(SWEEP):
+    if due_at_s is None or not event.key.startswith(SWEEP):
+        return
+    if turn.now_s < due_at_s:
+        turn.emit(StartTimer(event.key, due_at_s))
         return
     del turn.plan.timers[event.key]
     run = turn.plan.runs[RunId(event.key.removeprefix(SWEEP))]

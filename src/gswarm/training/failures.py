@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
 import traceback
 
 import torch
 
 from gswarm.datapool.layout import storage_error
-from gswarm.domain.errors import GswarmError, TrainingError
+from gswarm.domain.errors import GswarmError, StorageError, TrainingError
 from gswarm.domain.plan import Failure
 
 LOG_TAIL_CHARS = 8000
+_RUST_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+"""In the errors of safetensors and tokenizers."""
+_TORCH_FILES = "inline_container.cc"
+"""Where ``torch.save`` fails."""
 
 
 class NonFiniteLossError(TrainingError):
@@ -26,13 +32,13 @@ def failure_of(error: BaseException) -> Failure:
         case TrainingError():
             return Failure(error.code, str(error), machine_suspect=error.machine_suspect, log_tail=tail)
         case GswarmError():
-            return Failure(error.code, str(error), log_tail=tail)
+            return Failure(error.code, str(error), machine_suspect=isinstance(error, StorageError), log_tail=tail)
         case _ if is_out_of_memory(error):
             return Failure("out_of_memory", f"out of memory: {_first_line(error)}", machine_suspect=True, log_tail=tail)
         case _ if is_device_fault(error):
             return Failure("training", f"the device failed: {_first_line(error)}", machine_suspect=True, log_tail=tail)
-        case OSError():
-            refused = storage_error(f"use {error.filename2 or error.filename or 'a file'}", error)
+        case _ if (refusal := _os_refusal(error)) is not None:
+            refused = storage_error(f"use {refusal.filename2 or refusal.filename or 'a file'}", refusal)
             return Failure(refused.code, str(refused), machine_suspect=True, log_tail=tail)
         case _:
             return Failure("training", f"{type(error).__name__}: {_first_line(error)}", log_tail=tail)
@@ -45,6 +51,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 def is_device_fault(error: BaseException) -> bool:
     """After a CUDA fault every later call of the process fails too: it must end."""
     return isinstance(error, RuntimeError) and not is_out_of_memory(error) and "CUDA error" in str(error)
+
+
+def _os_refusal(error: BaseException) -> OSError | None:
+    """What the operating system refused (a full disk above all), also where a library says so in words of its own."""
+    if isinstance(error, OSError):
+        return error
+    number = _RUST_OS_ERROR.search(str(error))
+    if number is not None:
+        return OSError(int(number[1]), os.strerror(int(number[1])))
+    return OSError(_first_line(error)) if _TORCH_FILES in str(error) else None
 
 
 def _first_line(error: BaseException) -> str:

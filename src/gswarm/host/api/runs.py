@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import Query, Response
+from pydantic import TypeAdapter
 
 from gswarm.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from gswarm.domain.ids import JobId
@@ -21,6 +22,7 @@ from gswarm.scheduler.lifecycle import possible_ops
 from gswarm.scheduler.retention import best_of
 
 EXPORT_FORMATS = ("adapter", "merged")
+_CHECKPOINT = TypeAdapter(Checkpoint)
 
 
 async def run_views(services: ServicesDep, runs: Sequence[Run]) -> list[models.RunView]:
@@ -104,7 +106,7 @@ def _as_text(value: object) -> str:
 async def verify_run(services: ServicesDep, by: By, key: RequestKey, run: str) -> models.JobView:
     """Retrain the run without interruption and compare the weights; the run shows the result once the job is done."""
     latest = _latest(services.loop.state.find_run(run))
-    return await _request_job(services, by, key, run, JobKind.VERIFY, {"manifest": latest.manifest})
+    return await _request_job(services, by, key, run, JobKind.VERIFY, latest, {})
 
 
 async def export_run(services: ServicesDep, by: By, key: RequestKey, run: str, body: models.ExportRequest) -> models.JobView:
@@ -113,9 +115,7 @@ async def export_run(services: ServicesDep, by: By, key: RequestKey, run: str, b
         raise InvalidInputError(f"the format {body.format!r} is unknown", f"it is {' or '.join(EXPORT_FORMATS)}")
     found = services.loop.state.find_run(run)
     checkpoint = _kept(services, found, str(body.checkpoint))
-    # The manifest in the request keeps the sweep away from the checkpoint until the job is forgotten.
-    request = {"format": body.format, "step": checkpoint.step, "manifest": checkpoint.manifest}
-    return await _request_job(services, by, key, found.id, JobKind.EXPORT, request)
+    return await _request_job(services, by, key, found.id, JobKind.EXPORT, checkpoint, {"format": body.format})
 
 
 def _kept(services: ServicesDep, run: Run, wanted: str) -> Checkpoint:
@@ -139,13 +139,15 @@ def _latest(run: Run) -> Checkpoint:
 
 
 async def _request_job(
-    services: ServicesDep, by: str, key: RequestKey, ref: str, kind: JobKind, request: dict[str, object]
+    services: ServicesDep, by: str, key: RequestKey, ref: str, kind: JobKind, checkpoint: Checkpoint, options: dict[str, object]
 ) -> models.JobView:
+    """The checkpoint is part of the request, whose digests keep the sweep away from it until the job is forgotten."""
     known = services.loop.state.result_of(key)
     if known is not None and JobId(known) in services.loop.state.jobs:
         # What "best" means may have changed since; the same request is still the same job.
         return views.job_view(services.loop.state.jobs[JobId(known)])
     run = services.loop.state.find_run(ref)
+    request = options | {"step": checkpoint.step, "checkpoint": _CHECKPOINT.dump_python(checkpoint, mode="json")}
     event = JobRequested(request=key, kind=kind, run=run.id, request_json=json.dumps(request, sort_keys=True), by=by)
     job = JobId(made(await services.loop.submit(event)))
     return views.job_view(services.loop.state.jobs[job])

@@ -1,0 +1,45 @@
+"""Temporary files of trainer processes: as large as an optimizer, and nobody's when the process was killed."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from gswarm.client.trainer_process import Deadlines
+from gswarm.client.trainers import Trainers
+from gswarm.domain.ids import SlotId
+from gswarm.domain.plan import SlotSpec
+from gswarm.training.protocol import TrainerEvent
+
+LEAVES_A_FOLDER = """
+import os, socket, sys, tempfile
+from gswarm.training.protocol import Ready
+from gswarm.training.protocol_codec import encode
+client = socket.socket(fileno=int(sys.argv[2]))
+tempfile.mkdtemp(prefix="gswarm-run-")
+client.sendall(encode(Ready(os.getpid(), "cpu")))
+client.recv(1)
+"""
+
+
+async def test_what_a_killed_process_left_goes_before_the_next_one_starts(tmp_path: Path) -> None:
+    ready: asyncio.Queue[TrainerEvent] = asyncio.Queue()
+    trainers = Trainers(
+        (SlotSpec(SlotId("a/0"), "cpu", 1, 1 << 30, "CPU"),),
+        tmp_path / "logs",
+        lambda slot, epoch, event: ready.put_nowait(event),
+        lambda *_exit: None,
+        Deadlines(),
+        (sys.executable, "-c", LEAVES_A_FOLDER),
+    )
+    left: list[Path] = []
+    for epoch in range(2):
+        trainers.start(0, epoch)
+        await ready.get()
+        [folder] = (tmp_path / "scratch" / "0").iterdir()
+        left.append(folder)
+        trainers.kill(0, epoch)
+    assert left[0] != left[1]
+    await trainers.close()
+    assert not (tmp_path / "scratch").exists()
