@@ -6,9 +6,8 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -75,7 +74,7 @@ def running_cluster() -> Iterator[tuple[Host, Path]]:
             cluster.stop()
 
 
-def wait_for(host: Host, holds: Any) -> None:
+def wait_for(host: Host, holds: Callable[[], bool]) -> None:
     """Returns as soon as ``holds()``; looks again at every event of the host."""
     after = int(host.ready()["seq"])
     if holds():

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,17 +150,17 @@ def resume(host: Host, run: str, measured: Measured, kind: str) -> None:
 def steer(host: Host, seed: str, cycles: int) -> tuple[Measured, str]:
     """Stops, resumes, clones, deletes and restores while both slots train; the run that was steered."""
     measured = Measured()
-    run, _beside = (host.clone_run(seed, {"max_steps": ENDLESS})["id"] for _ in range(2))
+    run, beside = (host.clone_run(seed, {"max_steps": ENDLESS})["id"] for _ in range(2))
     with only(host, "left"):
         until_trains(host, run)
     for _ in range(cycles):
         stop(host, run, measured)
         resume(host, run, measured, "hot")
         clone = measured.op(lambda: host.clone_run(run, {"learning_rate": 3e-4}, "latest"))["id"]
-        measured.op(lambda clone=clone: host.delete_run(clone))
-        measured.op(lambda clone=clone: host.restore_run(clone))
+        measured.op(partial(host.delete_run, clone))
+        measured.op(partial(host.restore_run, clone))
         host.delete_run(clone)
-    host.delete_run(_beside)
+    host.delete_run(beside)
     for _ in range(MOVES):
         client = host.run(run)["slot"].partition("/")[0]
         with only(host, client):

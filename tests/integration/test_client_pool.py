@@ -116,7 +116,7 @@ async def test_a_full_disk_says_whether_it_is_the_hosts_and_the_snapshot_can_be_
         snapshot = w.snapshot(5)
         with monkeypatch.context() as patch:
             patch.setattr(w.pool.store, "put_file", full_disk)
-            with pytest.raises(StorageError, match="^cannot write a blob: No space left"):
+            with pytest.raises(StorageError, match=r"^cannot write a blob: No space left"):
                 await w.pool.store_checkpoint("g1", snapshot, replicate=True)
         with monkeypatch.context() as patch:
             patch.setattr(w.host, "ingest", full_disk)

@@ -27,11 +27,11 @@ from gswarm.domain.messages import (
     Registered,
     SweepOrder,
 )
-from gswarm.domain.plan import ClientState, GrantPhase, JobKind, RunState
+from gswarm.domain.plan import ClientState, GrantPhase, JobKind, RunOp, RunState
 from gswarm.host.orders import order_of
 from gswarm.host.reports import INCOMPLETE
 from gswarm.scheduler.effects import SendJob
-from gswarm.scheduler.events import JobRequested
+from gswarm.scheduler.events import JobRequested, RunOpRequested
 from gswarm.wire.tls import Peer
 
 A = ClientName("a")
@@ -98,6 +98,18 @@ async def test_a_damaged_manifest_on_the_host_is_asked_for_again(tmp_path: Path)
         client.send(committed(grant, manifest, seq=4))
         assert (await answer(client, 4)).accepted
         assert host.state.runs[grant.run].position == 5
+
+
+async def test_nobody_is_asked_for_the_bytes_of_a_grant_that_is_over(tmp_path: Path) -> None:
+    async with rig(tmp_path) as host:
+        client = await host.connected("a")
+        grant = await granted(host, client)
+        client.send(trained(grant))
+        await answer(client, 2)
+        await host.loop.submit(RunOpRequested(RequestId("d"), grant.run, RunOp.DELETE))
+        client.send(committed(grant, Digest("f" * 64)))
+        refusal = await answer(client, 3)
+        assert (refusal.accepted, refusal.error_code) == (False, "fenced")
 
 
 async def test_a_repeated_report_is_not_acknowledged_before_the_first_one_is_on_disk(tmp_path: Path, monkeypatch: Any) -> None:
@@ -260,5 +272,3 @@ async def test_slots_have_names_that_an_order_can_point_to(tmp_path: Path) -> No
         strange = replace(event, slots=(replace(event.slots[0], id="a/first"),))  # type: ignore[arg-type]
         with pytest.raises(Exception, match="name it a/0"):
             await host.loop.submit(strange)
-
-

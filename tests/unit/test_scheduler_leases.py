@@ -10,7 +10,7 @@ from gswarm.domain.errors import ConflictError, FencedError, InvalidInputError, 
 from gswarm.domain.ids import ClientName, RunId, SlotId
 from gswarm.domain.plan import ClientState, GrantPhase, RunOp, RunState, SlotSpec
 from gswarm.domain.spec import CheckpointPolicy
-from gswarm.scheduler.effects import SendDrop, SendGrant, SendRevoke, SendStop, SweepBlobs
+from gswarm.scheduler.effects import SendDrop, SendGrant, SendRevoke, SendStop, StartTimer, SweepBlobs
 from gswarm.scheduler.events import ClientDrainRequested, ClientLost, ClientRegistered, GrantReturned
 from scheduler_kit import FATAL, SUSPECT, Cluster, only
 
@@ -285,7 +285,7 @@ def test_only_the_newest_timer_of_a_deletion_counts(one: Cluster) -> None:
     one.now_s += 300
     one.op("r1", RunOp.DELETE)
     one.now_s += 300
-    assert one.sweep("r1") == []
+    assert one.sweep("r1") == [StartTimer("sweep:r1", one.now_s + 300)]
     assert one.run("r1").state is RunState.DELETING
     one.now_s += 300
     assert one.sweep("r1") == [SweepBlobs()]

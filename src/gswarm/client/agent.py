@@ -138,7 +138,11 @@ class AgentState:
     def _accept(self, order: GrantOrder) -> None:
         book = self.book
         # Given back by a client that leaves, it would come again at once and for ever; the good-bye ends it.
-        if order.generation <= book.newest.get(order.run, 0) or self.stay is not Stay.STAYING:
+        if (order.run, order.generation) in book.grants or self.stay is not Stay.STAYING:
+            return
+        if order.generation <= book.newest.get(order.run, 0):
+            # A host that was set back to a backup counts the generations anew: it must not wait for this one.
+            book.report(GrantReturnedReport(book.next_seq, order.run, order.generation))
             return
         grant = book.add(order)
         slot = book.slots.get(order.slot_index)

@@ -92,6 +92,9 @@ class ReportDesk:
             return Ack(report.seq, accepted=True)
         lacking = await self._keeper.lacking(report.checkpoint.manifest)
         if lacking:
+            # Nobody needs the bytes of a grant that is over.
+            state = self._loop.state
+            await self._loop.at_rest(lambda: state.open_grant(client, report.run, report.generation))
             message = f"the host lacks {len(lacking)} blobs of {report.checkpoint.manifest}, the first is {lacking[0]}"
             return Ack(report.seq, accepted=False, error_code=INCOMPLETE, message=message)
         await self._loop.submit(_committed(client, report, (client, HOST_HOLDER)))

@@ -23,6 +23,7 @@ def registered(turn: Turn, event: ClientRegistered) -> None:
     """
     _check(turn, event)
     plan = turn.plan
+    _make_room(turn, event.client)
     known = plan.clients.get(event.client)
     restarted = known is not None and known.incarnation != event.incarnation
     draining = known is not None and known.state is ClientState.DRAINING
@@ -113,8 +114,21 @@ def _check(turn: Turn, event: ClientRegistered) -> None:
             raise InvalidInputError(f"slot {slot_id} belongs to client {slot.client}")
         if not slot_id.removeprefix(f"{event.client}/").isdecimal():
             raise InvalidInputError(f"slot {slot_id!r} of client {event.client} has no name that is known", f"name it {event.client}/0")
-    if event.client not in turn.plan.clients and len(turn.plan.clients) >= CLIENTS_MAX:
-        raise LimitError(f"the cluster has {CLIENTS_MAX} clients already")
+    lost = any(client.state is ClientState.LOST for client in turn.plan.clients.values())
+    if event.client not in turn.plan.clients and len(turn.plan.clients) >= CLIENTS_MAX and not lost:
+        raise LimitError(f"the cluster has {CLIENTS_MAX} clients already", "disconnect some, or use more slots a client")
+
+
+def _make_room(turn: Turn, newcomer: ClientName) -> None:
+    """Where the cluster is full, the client that was lost longest ago is forgotten: names of machines that never come back add up."""
+    plan = turn.plan
+    if newcomer in plan.clients or len(plan.clients) < CLIENTS_MAX:
+        return
+    oldest = min((one for one in plan.clients.values() if one.state is ClientState.LOST), key=lambda one: one.lost_at_s or 0.0)
+    for slot_id in oldest.slots:
+        plan.index.forget_slot(slot_id)
+        del plan.slots[slot_id]
+    del plan.clients[oldest.name]
 
 
 def _reconcile(turn: Turn, event: ClientRegistered, gone: frozenset[SlotId]) -> None:

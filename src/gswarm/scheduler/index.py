@@ -105,8 +105,10 @@ class Pool:
 
 def _keepers_of(run: Run) -> tuple[ClientName, ...]:
     """The clients of which one must be there for the waiting run to go on; none if the host has its checkpoint, or it needs none."""
+    if run.state is not RunState.QUEUED or run.grants:
+        return ()
     checkpoint = run.latest or run.start
-    if run.state is not RunState.QUEUED or run.grants or checkpoint is None or HOST_HOLDER in checkpoint.holders:
+    if checkpoint is None or HOST_HOLDER in checkpoint.holders:
         return ()
     return tuple(ClientName(name) for name in checkpoint.holders)
 
@@ -213,6 +215,8 @@ class Index:
 
     def _note_keepers(self, run: Run) -> None:
         before, now = self._kept_by.pop(run.id, ()), _keepers_of(run)
+        if not before and not now:
+            return
         for name in before:
             self.keepers[name].pop(run.id)
             if not self.keepers[name]:
