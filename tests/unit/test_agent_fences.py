@@ -103,3 +103,11 @@ def test_a_generation_that_was_there_before_is_given_back() -> None:
     assert bench.agent.held() == ()
     bench.ack()
     assert kinds(bench.feed(ev.GrantReceived(order(generation=4)))) == ["FetchInputs"]
+
+
+def test_a_revoked_grant_takes_none_along_that_begins_where_it_began() -> None:
+    """A registration that was overtaken on its way made the host end the first and give its steps anew."""
+    bench = Bench()
+    bench.training(order(generation=1), order(generation=2))
+    bench.feed(ev.RevokeReceived(R1, 1))
+    assert [info.generation for info in bench.agent.held()] == [2]

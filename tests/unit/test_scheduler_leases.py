@@ -273,7 +273,7 @@ def test_a_registration_that_makes_no_sense_is_refused(one: Cluster) -> None:
 def test_deleting_fences_at_once(one: Cluster) -> None:
     grant = one.grant("r1")
     effects = one.op("r1", RunOp.DELETE)
-    assert [effect.generation for effect in only(effects, SendRevoke)] == [1, 2]
+    assert [effect.generation for effect in only(effects, SendRevoke)] == [2, 1]
     assert only(effects, SendDrop)
     one.refused(one.committed_event(grant), FencedError)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gswarm.cli.output import Format, Json, Output, duration, say, show_item
+from gswarm.cli.output import Format, Json, Output, duration, say, show_item, warn
 from gswarm.cli.reach import data_dir as default_data_dir
 from gswarm.domain.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 
@@ -30,6 +30,9 @@ def start(
     port: Annotated[int | None, typer.Option("--port", help="Where clients connect.  [8090]")] = None,
     http_port: Annotated[int | None, typer.Option("--http-port", help="The REST API.  [8091]")] = None,
     pool_port: Annotated[int | None, typer.Option("--pool-port", help="Where clients fetch and leave blobs.  [8092]")] = None,
+    model_port: Annotated[
+        int | None, typer.Option("--model-port", help="For the model gateway, which this version does not have yet.")
+    ] = None,
     bind: Annotated[str | None, typer.Option("--bind", metavar="ADDR", help="0.0.0.0 lets other machines in.  [127.0.0.1]")] = None,
     data_dir: DataDir = None,
     config: ConfigFile = None,
@@ -50,6 +53,8 @@ def start(
         "host.log_format": log_format,
     }
     loaded = load_config(config, flags)
+    if model_port is not None:
+        warn(f"this version has no model gateway yet: nothing will listen on port {model_port}")
     if detach:
         document = _start_in_background(Path(loaded.host.data_dir).expanduser())
         show_item(output, document, _fields(document), key="http_url")

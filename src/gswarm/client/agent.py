@@ -174,16 +174,15 @@ class AgentState:
                 assert_never(grant.phase)
 
     def _revoke(self, key: GrantKey) -> None:
-        """The host has ended this grant and with it every later one of the run: it waits for no report about any of them.
+        """The host has ended this grant and waits for no report about it; of others that it has ended it speaks for itself.
 
-        A grant whose last report is on its way may have ended by that very report, and later ones be open: the answer to it decides.
+        Where the last report is on its way, the grant may have ended by that very report: the answer to it decides.
         """
         grant = self.book.grants.get(key)
         if grant is None:
             return
         if grant.phase not in {GrantPhase.STORED, GrantPhase.ENDED}:
-            for over in [*self.book.followers(grant), grant]:
-                self.book.forget(over)
+            self.book.forget(grant)
         if grant.snapshot is not None:
             # Somebody else may train these steps: what comes next begins with their result, not with this one.
             self.book.drop_hot(grant.order.run)

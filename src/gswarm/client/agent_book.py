@@ -112,11 +112,12 @@ class Book:
     def followers(self, grant: HeldGrant) -> list[HeldGrant]:
         """Queued grants that begin in what ``grant`` leaves uncommitted, the last one first."""
         run, generation = grant.key
-        chain: list[HeldGrant] = []
+        chain, reach = list[HeldGrant](), grant.order.to_step
         for key in sorted(key for key in self.grants if key[0] == run and key[1] > generation):
             follower = self.grants[key]
-            if not continues_uncommitted(follower.order):
-                break
+            if follower.order.from_step != reach or not continues_uncommitted(follower.order):
+                continue
+            reach = follower.order.to_step
             if follower.phase in QUEUED_PHASES:
                 chain.append(follower)
         return chain[::-1]

@@ -141,7 +141,7 @@ def _reconcile(turn: Turn, event: ClientRegistered, gone: frozenset[SlotId]) -> 
             continue
         leases.close(turn, run, over, told=len(run.grants))
         leases.settle(turn, run)
-    for grant in event.held:
+    for grant in reversed(event.held):
         run_of = turn.plan.runs.get(grant.run)
         still_open = run_of is not None and any(one.generation == grant.generation and one.client == event.client for one in run_of.grants)
         if not still_open:

@@ -64,10 +64,11 @@ def stop(turn: Turn, run: Run, grants: list[Grant]) -> None:
 
 
 def close(turn: Turn, run: Run, place: int, *, told: int = 0) -> None:
-    """End the run's grants from ``place`` on. All but the first ``told`` of them are revoked: their client does not know yet."""
+    """End the run's grants from ``place`` on. All but the first ``told`` of them are revoked, the last one first: their client does
+    not know yet, and must not think that one of them could still begin where another ends."""
     over = run.grants[place:]
     del run.grants[place:]
-    for number, grant in enumerate(over):
+    for number, grant in reversed(list(enumerate(over))):
         _leave_slots(turn, grant)
         turn.plan.index.grants_closed(run, grant.client)
         if number >= told:

@@ -236,6 +236,8 @@ class _Pauses(TrainerCallback):
         self._step_times_s, self._losses = [], []
         self._setup_s = now_s - self._began_s
         self._emit(RangeStarted(order.run, order.generation, was_hot=self._was_hot, setup_s=self._setup_s))
+        how = "still in memory" if self._was_hot else f"built in {self._setup_s:.1f} s"
+        logger.info("steps %d to %d of %d begin, %s", order.from_step, order.to_step, order.total_steps, how)
         self._step_began_s = time.perf_counter()
 
     def _report_step(self, step: int, logs: dict[str, float]) -> None:
