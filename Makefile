@@ -10,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: install demo test check bench proto docs clean
+.PHONY: install demo test check sim bench proto docs clean
 
 install: $(VENV)/.installed
 
@@ -35,6 +35,9 @@ check: install  ## what a person runs before a commit, and CI after it
 
 test: check  ## the whole suite, fast tests first
 	$(BIN)/pytest tests/unit tests/property tests/transcripts tests/integration tests/training tests/e2e
+
+sim: install  ## COUNT simulated clusters from SEED on: the real scheduler and agents under breaks and crashes
+	GSWARM_SIM_SEED=$(SEED) GSWARM_SIM_COUNT=$(COUNT) $(BIN)/pytest -q tests/property/test_cluster_machine.py
 
 bench: install  ## every benchmark; each also takes --json
 	@for f in benchmarks/[a-z]*.py; do echo "== $$f"; $(BIN)/python $$f || exit 1; done
