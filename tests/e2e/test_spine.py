@@ -63,7 +63,7 @@ def test_four_runs_train_on_two_clients_and_each_verifies(cluster: RealCluster, 
 
 
 def test_stop_resume_clone_delete_restore_while_training(cluster: RealCluster, assets: Path, tmp_path: Path) -> None:
-    name = "steered"
+    name = "steered-while-it-trains"
     file = write_experiment(tmp_path / "s.yaml", experiment(assets, name, num_train_epochs=12, chunks={"num_chunks": 2}))
     with cluster.api() as host:
         cluster.cli("experiment", "submit", str(file), "-o", "quiet")
