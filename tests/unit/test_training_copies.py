@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from gswarm.training import codec
-from gswarm.training.codec import copies
+from gswarm.training.codec import copies, save_tensors
 
 
 def state() -> dict[str, torch.Tensor]:
@@ -39,3 +42,11 @@ def test_copies_are_equal_in_order_and_independent(monkeypatch: pytest.MonkeyPat
             tensor.fill_(7)
     again = state()
     assert all(torch.equal(copied[name], again[name]) for name in again)
+
+
+def test_files_have_the_bytes_that_safetensors_writes(tmp_path: Path) -> None:
+    copied = copies(state())
+    save_tensors(copied, tmp_path / "ours")
+    save_file(copied, tmp_path / "theirs")
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+    assert all(torch.equal(tensor, copied[name]) for name, tensor in load_file(tmp_path / "ours").items())

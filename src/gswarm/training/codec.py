@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
-from safetensors import SafetensorError
+from safetensors import SafetensorError, TensorSpec, serialize_file
 from safetensors.torch import load_file, save_file
 from torch._utils import _unflatten_dense_tensors
 
@@ -89,9 +89,9 @@ def capture(trainer: Any, parameters: Mapping[str, torch.Tensor], rng: RngState,
 
 def write(checkpoint: Checkpoint, folder: Path) -> None:
     """Writes the checkpoint's files into an existing folder. Equal checkpoints give equal bytes."""
-    save_file(checkpoint.weights, folder / WEIGHTS_FILE)
-    save_file(checkpoint.optimizer, folder / OPTIMIZER_FILE)
-    save_file(checkpoint.rng.to_tensors(), folder / RNG_FILE)
+    save_tensors(checkpoint.weights, folder / WEIGHTS_FILE)
+    save_tensors(checkpoint.optimizer, folder / OPTIMIZER_FILE)
+    save_tensors(checkpoint.rng.to_tensors(), folder / RNG_FILE)
     state = {
         "layout": LAYOUT_VERSION,
         "step": checkpoint.step,
@@ -103,6 +103,21 @@ def write(checkpoint: Checkpoint, folder: Path) -> None:
         "metrics": asdict(checkpoint.metrics),
     }
     (folder / STATE_FILE).write_text(json.dumps(state, sort_keys=True) + "\n")
+
+
+def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """The same bytes as ``safetensors.torch.save_file``, without its search for shared tensors: a snapshot is written beside training.
+
+    Args:
+        tensors: contiguous, on the CPU.
+    """
+    specs = {
+        name: TensorSpec(
+            dtype=str(tensor.dtype).removeprefix("torch."), shape=list(tensor.shape), data_ptr=tensor.data_ptr(), data_len=tensor.nbytes
+        )
+        for name, tensor in tensors.items()
+    }
+    serialize_file(specs, path)
 
 
 def read(folder: Path) -> Checkpoint:
