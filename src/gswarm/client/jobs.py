@@ -37,6 +37,7 @@ from gswarm.training.job_types import (
     decode_response,
     encode_request,
 )
+from gswarm.training.presence import check_present
 
 logger = logging.getLogger(__name__)
 
@@ -153,6 +154,7 @@ class JobRunner:
             raise InvalidInputError(f"the {order.kind.value} job cannot be read: {str(error).splitlines()[0]}") from error
         match asked:
             case _PrepareOrder():
+                await asyncio.to_thread(check_present, specs)  # a mistyped path is told at once, not when torch is imported
                 return PrepareRequest(specs, str(folder))
             case _ExportOrder():
                 inputs = [asked.base, asked.checkpoint.manifest]

@@ -15,6 +15,7 @@ from typing import Any
 
 from gswarm.domain.errors import InvalidInputError, NotFoundError
 from gswarm.training.packages import PREFIX, package_files
+from gswarm.training.presence import check_model_path
 
 WANTED = (
     "config.json",
@@ -57,9 +58,10 @@ def resolve_base(name: str, out_dir: Path, work_dir: Path) -> None:
         _from_folder(path, name, out_dir)
     elif path.suffix == ".gguf" and path.is_file():
         _from_gguf(path, out_dir)
-    elif path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise NotFoundError(f"there is no model folder {name}", "check model_name_or_path; it is looked for on that client")
+    elif path.is_file():
+        raise InvalidInputError(f"{name} is a file, no model folder", "name the folder that it is in, or a .gguf file")
     else:
+        check_model_path(name)
         _from_folder(_from_hub(name, work_dir), name, out_dir)
 
 

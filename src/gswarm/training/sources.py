@@ -13,8 +13,8 @@ import yaml
 
 from gswarm.domain.errors import InvalidInputError, NotFoundError
 from gswarm.training.packages import PREFIX, package_files
+from gswarm.training.presence import DATASET_SUFFIXES, check_dataset_path
 
-SUFFIXES = (".json", ".jsonl", ".csv", ".parquet", ".arrow")
 HUB_SPLIT = "train"
 
 
@@ -33,14 +33,13 @@ def _rows(name: str, work_dir: Path) -> Iterator[object]:
         return _corpus_rows(name, work_dir)
     path = Path(name).expanduser()
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
+        files = sorted(file for file in path.iterdir() if file.suffix in DATASET_SUFFIXES)
         if not files:
-            raise NotFoundError(f"the folder {name} has no {', '.join(SUFFIXES)} file", "name a file or another folder")
+            raise NotFoundError(f"the folder {name} has no {', '.join(DATASET_SUFFIXES)} file", "name a file or another folder")
         return (row for file in files for row in _file_rows(file))
     if path.exists():
         return _file_rows(path)
-    if path.suffix in SUFFIXES or path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
-        raise NotFoundError(f"there is no data set file {name}", "check dataset; it is looked for on that client")
+    check_dataset_path(name)
     return _hub_rows(name)
 
 
@@ -55,7 +54,7 @@ def _file_rows(path: Path) -> Iterator[object]:
             case ".parquet" | ".arrow":
                 yield from _table_rows(path)
             case _:
-                raise InvalidInputError(f"{path} is no data set file", f"use one of {', '.join(SUFFIXES)}")
+                raise InvalidInputError(f"{path} is no data set file", f"use one of {', '.join(DATASET_SUFFIXES)}")
     except (ValueError, csv.Error, UnicodeDecodeError) as error:
         raise InvalidInputError(f"{path} cannot be read: {error}", "check the file's format and its name's ending") from error
 
