@@ -8,7 +8,7 @@ the ``.pt`` files in there are written and read by one and the same process.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from peft import PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError, TensorSpec, serialize_file
 from safetensors.torch import load_file, save_file
-from torch._utils import _unflatten_dense_tensors
+from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from gswarm.domain.errors import CorruptDataError, InvalidInputError
 from gswarm.training.build import trainable
@@ -210,20 +210,23 @@ def _rng_state(rng: RngState) -> dict[str, Any]:
 
 
 def copies(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Copies on the CPU. Small tensors of one kind are copied as one: an adapter has a thousand, and each copy has its price."""
+    """Copies on the CPU. Small tensors of one kind leave a GPU as one: an adapter has a thousand, and each transfer has its price."""
     kinds: dict[tuple[torch.dtype, torch.device], list[str]] = {}
-    for name, tensor in tensors.items():
-        if tensor.nbytes <= SMALL_BYTES:
-            kinds.setdefault((tensor.dtype, tensor.device), []).append(name)
     copied: dict[str, torch.Tensor] = {}
     with torch.no_grad():
+        for name, tensor in tensors.items():
+            if tensor.is_cpu:
+                copied[name] = tensor.clone(memory_format=torch.contiguous_format)
+            elif tensor.nbytes > SMALL_BYTES:
+                copied[name] = tensor.cpu().contiguous()
+            else:
+                kinds.setdefault((tensor.dtype, tensor.device), []).append(name)
         for names in kinds.values():
-            small = [tensors[name] for name in names]
-            flat = torch.empty(sum(map(torch.numel, small)), dtype=small[0].dtype, device=small[0].device)
-            torch.cat([tensor.reshape(-1) for tensor in small], out=flat)
-            copied.update(zip(names, _unflatten_dense_tensors(flat.cpu(), small), strict=True))
-    return {name: copied[name] if name in copied else _copy(tensor) for name, tensor in tensors.items()}
+            copied.update(zip(names, together([tensors[name] for name in names]), strict=True))
+    return {name: copied[name] for name in tensors}
 
 
-def _copy(tensor: torch.Tensor) -> torch.Tensor:
-    return tensor.detach().to("cpu", copy=True).contiguous()
+def together(tensors: list[torch.Tensor]) -> Sequence[torch.Tensor]:
+    """Copies on the CPU of tensors of one type on one GPU, by a single transfer."""
+    copied: Sequence[torch.Tensor] = _unflatten_dense_tensors(_flatten_dense_tensors(tensors).cpu(), tensors)
+    return copied

@@ -68,6 +68,8 @@ class Conductor:
         self._is_ending = False
         self._hot: dict[RunId, PausedRun] = {}
         """In order of last use; touched by the training thread only."""
+        self._finished: list[PausedRun] = []
+        """Trained to the end and still in memory: taken apart when the range that comes next is not hot, so that no hot one waits."""
         self._snapshots = _SnapshotWriter(emit, self._drop_soon)
         self.is_device_lost = False
 
@@ -137,6 +139,8 @@ class Conductor:
     def run(self) -> None:
         """Trains what is queued until told to end. Returns when every snapshot is written and every trainer is gone."""
         while not self.is_device_lost:
+            if not self._is_next_hot():
+                self._dismiss_finished()
             with self._changed:
                 self._changed.wait_for(lambda: self._queue or self._drops or self._is_ending)
                 drops, self._drops = self._drops, deque()
@@ -152,8 +156,13 @@ class Conductor:
                     self._active = None
         self._snapshots.close()
         if not self.is_device_lost:
+            self._dismiss_finished()
             for run in list(self._hot):
                 self._forget(run)
+
+    def _is_next_hot(self) -> bool:
+        with self._changed:
+            return bool(self._queue) and self._queue[0].order.run in self._hot
 
     def _conduct(self, turn: Turn) -> None:
         order = turn.order
@@ -168,9 +177,10 @@ class Conductor:
         match outcome:
             case Trained():
                 self._snapshots.put(order, outcome)
-                self._hot[order.run] = run
-                if outcome.checkpoint.step >= order.total_steps:
-                    self._forget(order.run)
+                if outcome.checkpoint.step < order.total_steps:
+                    self._hot[order.run] = run
+                else:
+                    self._finished.append(run)
             case Broken(failure, is_device_lost):
                 self._emit(RangeFailed(order.run, order.generation, failure))
                 self.is_device_lost = is_device_lost
@@ -191,6 +201,14 @@ class Conductor:
         if held is not None:
             held.drop()
             del held
+            release_memory()
+
+    def _dismiss_finished(self) -> None:
+        if self._finished:
+            for run in self._finished:
+                run.drop()
+            del run
+            self._finished.clear()
             release_memory()
 
 

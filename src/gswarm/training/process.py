@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 PR_SET_PDEATHSIG = 1
 DEVICE_LOST_EXIT_CODE = 3
-SWITCH_INTERVAL_S = 0.0005
-"""A thread that hands the turn over waits this long at most for one that writes a snapshot; Python's default is ten times that."""
+SWITCH_INTERVAL_S = 0.0001
+"""The thread that trains waits this long at most for one that writes a snapshot; Python's default is fifty times that."""
 
 logger = logging.getLogger("gswarm.training.process")
 
