@@ -1,36 +1,34 @@
 """The scheduler alone: decisions a second, and how good its schedules are.
 
-The schedules come out of the real ``ClusterState`` in a small discrete-event loop that plays the clients; a validator that
-knows nothing of the scheduler checks every one of them. ``--json`` prints the rows as one JSON document.
+The schedules come out of the real ``ClusterState`` as ``gswarm simulate`` plays it; a check that knows nothing of the scheduler
+is made of every one of them. ``--json`` prints the rows as one JSON document.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import heapq
-import itertools
 import json
 import random
 import sys
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from gswarm.domain.ids import ClientName, Digest, JobId, RequestId, RunId, SlotId
-from gswarm.domain.plan import Checkpoint, Grant, RunSize, RunState, SlotSpec
+from gswarm.domain.ids import ClientName, Digest, JobId, RequestId, SlotId
+from gswarm.domain.plan import Checkpoint, Grant, RunSize, SlotSpec
 from gswarm.domain.spec import Chunks, ExperimentSpec, Resources, RunSpec
 from gswarm.scheduler.core import ClusterState
-from gswarm.scheduler.effects import Effect, SendGrant, SendJob, SendStop
+from gswarm.scheduler.effects import Effect, SendGrant, SendJob
 from gswarm.scheduler.events import (
     ChunkCommitted,
     ChunkTrained,
     ClientRegistered,
-    Event,
     ExperimentSubmitted,
-    GrantReturned,
     JobFinished,
 )
+from gswarm.simulator.forecast.described import ClusterDescription, Costs, Machines, Workload
+from gswarm.simulator.forecast.forecast import forecast
 
 CLIENT = ClientName("c")
 BASE, DATA = Digest("b" * 64), Digest("d" * 64)
@@ -58,103 +56,6 @@ def checkpoint(step: int) -> Checkpoint:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """One stretch of training on one slot."""
-
-    slot: SlotId
-    run: RunId
-    from_step: int
-    to_step: int
-    began_s: float
-    ended_s: float
-
-
-@dataclass
-class SimulatedSlot:
-    queue: deque[Grant] = field(default_factory=deque)
-    busy: Grant | None = None
-    last_run: RunId | None = None
-
-
-@dataclass
-class Simulation:
-    """Plays one client: trains what is granted in order, pays for switches, commits a little later."""
-
-    state: ClusterState
-    step_times_s: dict[RunId, float]
-    switch_cost_s: float
-    commit_delay_s: float
-    now_s: float = 0.0
-    switches: int = 0
-    trained: list[Trained] = field(default_factory=list)
-    slots: dict[SlotId, SimulatedSlot] = field(default_factory=dict)
-    agenda: list[tuple[float, int, Event]] = field(default_factory=list)
-    count: int = 0
-
-    def run_all(self, effects: list[Effect]) -> None:
-        self.carry_out(effects)
-        while self.agenda:
-            self.now_s, _, event = heapq.heappop(self.agenda)
-            if isinstance(event, ChunkTrained):
-                self.chunk_ended(event)
-            self.carry_out(self.state.step(event, self.now_s))
-
-    def carry_out(self, effects: list[Effect]) -> None:
-        for effect in effects:
-            if isinstance(effect, SendGrant):
-                slot_id = effect.grant.slots[0]
-                self.slots.setdefault(slot_id, SimulatedSlot()).queue.append(effect.grant)
-                self.begin(slot_id)
-            elif isinstance(effect, SendStop):
-                for slot in self.slots.values():
-                    for grant in [grant for grant in slot.queue if (grant.run, grant.generation) == (effect.run, effect.generation)]:
-                        slot.queue.remove(grant)
-                        self.after(0.0, GrantReturned(CLIENT, grant.run, grant.generation))
-
-    def begin(self, slot_id: SlotId) -> None:
-        slot = self.slots[slot_id]
-        if slot.busy is not None or not slot.queue:
-            return
-        grant = slot.busy = slot.queue.popleft()
-        switch_s = self.switch_cost_s if slot.last_run != grant.run else 0.0
-        self.switches += slot.last_run != grant.run
-        slot.last_run = grant.run
-        step_time_s = self.step_times_s[grant.run]
-        took_s = (grant.to_step - grant.from_step) * step_time_s
-        began_s = self.now_s + switch_s
-        self.trained.append(Trained(slot_id, grant.run, grant.from_step, grant.to_step, began_s, began_s + took_s))
-        self.after(switch_s + took_s, ChunkTrained(CLIENT, grant.run, grant.generation, grant.to_step, step_time_s))
-
-    def chunk_ended(self, event: ChunkTrained) -> None:
-        slot_id = self.state.runs[event.run].grants[-1].slots[0]
-        self.slots[slot_id].busy = None
-        self.begin(slot_id)
-        self.after(self.commit_delay_s, ChunkCommitted(CLIENT, event.run, event.generation, checkpoint(event.reached_step)))
-
-    def after(self, delay_s: float, event: Event) -> None:
-        self.count += 1
-        heapq.heappush(self.agenda, (self.now_s + delay_s, self.count, event))
-
-
-def validate(trained: list[Trained], total_steps: dict[RunId, int]) -> None:
-    """A schedule is valid if no slot and no run does two things at once, and each run trains each step once, in order."""
-    by_slot: dict[str, list[Trained]] = {}
-    by_run: dict[str, list[Trained]] = {}
-    for one in trained:
-        by_slot.setdefault(one.slot, []).append(one)
-        by_run.setdefault(one.run, []).append(one)
-    for pieces in (*by_slot.values(), *by_run.values()):
-        pieces.sort(key=lambda one: one.began_s)
-        assert all(first.ended_s <= second.began_s + 1e-9 for first, second in itertools.pairwise(pieces)), "overlap"
-    for run, total in total_steps.items():
-        position = 0
-        for one in by_run[run]:
-            assert one.from_step == position, f"{run} trains {one.from_step} at {position}"
-            position = one.to_step
-        assert position == total, f"{run} ends at {position} of {total}"
-
-
-@dataclass(frozen=True)
 class Quality:
     makespan_ratio: float
     first_comparison_ratio: float
@@ -163,27 +64,22 @@ class Quality:
 
 
 def schedule(seed: int | None, switch_cost: float, runs: int = 16, slots: int = 4, chunks: int = 8) -> Quality:
-    """Simulate one experiment. ``seed`` spreads step times over 0.5 to 1.5 s a chunk; ``None`` makes them equal.
+    """Play one experiment. ``seed`` spreads step times over 0.5 to 1.5 s a chunk; ``None`` makes them equal.
 
     Ratios are to bounds without any switch cost: all work over all slots (or the longest run), and for the first comparison
     all first chunks over all slots.
     """
-    state = ClusterState()
-    register(state, slots)
-    effects = submit(state, runs, chunks)
     spread = random.Random(seed)
-    chunk_times_s = {run: 1.0 if seed is None else spread.uniform(0.5, 1.5) for run in state.runs}
-    mean_s = sum(chunk_times_s.values()) / runs
-    step_times_s = {run: chunk_s / STEPS_PER_CHUNK for run, chunk_s in chunk_times_s.items()}
-    simulation = Simulation(state, step_times_s, switch_cost * mean_s, 0.01 * mean_s)
-    simulation.run_all(effects)
-    assert all(run.state is RunState.COMPLETED for run in state.runs.values())
-    validate(simulation.trained, {run.id: run.total_steps for run in state.runs.values()})
-    bound_s = max(mean_s * runs * chunks / slots, max(chunk_times_s.values()) * chunks)
-    makespan_s = max(one.ended_s for one in simulation.trained)
-    first_s = max(one.ended_s for one in simulation.trained if one.from_step == 0)
-    first_bound_s = max(mean_s * runs / slots, max(chunk_times_s.values()))
-    return Quality(makespan_s / bound_s, first_s / first_bound_s, simulation.switches, next(iter(state.experiments.values())).max_skew)
+    chunk_times_s = [1.0 if seed is None else spread.uniform(0.5, 1.5) for _ in range(runs)]
+    mean_s = sum(chunk_times_s) / runs
+    costs = Costs(hot_switch_s=switch_cost * mean_s, cold_start_s=switch_cost * mean_s, checkpoint_mb=0, message_s=0.005 * mean_s)
+    spec = RunSpec("m", "d", num_train_epochs=1.0)
+    experiment = ExperimentSpec("bench", spec, chunks=Chunks(steps=STEPS_PER_CHUNK))
+    workload = Workload(experiment, (spec,) * runs, chunks * STEPS_PER_CHUNK, tuple(one / STEPS_PER_CHUNK for one in chunk_times_s))
+    result = forecast(ClusterDescription(machines=(Machines(slots=slots),), costs=costs), workload)
+    trained_s = max(one.ended_s for one in result.played.trained)
+    first_ratio = result.first_comparison_s / result.first_comparison_bound_s
+    return Quality(trained_s / result.lower_bound_s, first_ratio, result.switches, result.max_skew)
 
 
 @dataclass(frozen=True)

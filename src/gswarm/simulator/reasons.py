@@ -1,0 +1,101 @@
+"""Why runs and slots are where they are, worked out the slow way from the plan's plain fields; ``scheduler.explain`` must say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gswarm.domain.ids import HOST_HOLDER, ClientName, SlotId
+from gswarm.domain.plan import Client, ClientState, GrantPhase, Run, RunState, Slot
+from gswarm.scheduler.explain import explain_run, explain_slot
+from gswarm.scheduler.state import Plan
+
+
+def ready_slots(plan: Plan) -> list[Slot]:
+    """Slots of ready clients."""
+    return [slot for slot in plan.slots.values() if plan.clients[slot.client].state is ClientState.READY]
+
+
+def waits_anywhere(plan: Plan, run: Run) -> bool:
+    """It has no grant and waits for one, and what it goes on from can be had."""
+    return run.state is RunState.QUEUED and not run.grants and not _is_out_of_reach(plan, run)
+
+
+def waits_at_home(run: Run) -> bool:
+    """All it was granted is trained and not committed: only the slot that has it in memory could go on."""
+    return run.state is RunState.RUNNING and all(one.phase is GrantPhase.TRAINED for one in run.grants) and _has_more(run)
+
+
+def may_train_on(plan: Plan, run: Run, slot_id: SlotId) -> bool:
+    """It has not failed there, or on every slot that it could have instead."""
+    able = [slot.spec.id for slot in ready_slots(plan) if len(plan.clients[slot.client].slots) >= needs(plan, run)]
+    return slot_id not in run.avoid_slots or all(one in run.avoid_slots for one in able)
+
+
+def needs(plan: Plan, run: Run) -> int:
+    """How many slots at once."""
+    return plan.experiments[run.experiment].spec.resources.gpus_per_run
+
+
+def _has_more(run: Run) -> bool:
+    return run.grants[-1].to_step < run.total_steps and len(run.grants) < 3 and run.home == run.grants[-1].slots[0]
+
+
+def _is_out_of_reach(plan: Plan, run: Run) -> bool:
+    checkpoint = run.checkpoints[-1] if run.checkpoints else run.start
+    if checkpoint is None or HOST_HOLDER in checkpoint.holders:
+        return False
+    holders: list[Client | None] = [plan.clients.get(ClientName(name)) for name in checkpoint.holders]
+    return all(client is None or client.state is ClientState.LOST for client in holders)
+
+
+def check_reasons(plan: Plan, now_s: float) -> Iterator[str]:
+    """What ``explain`` gets wrong."""
+    for run in plan.runs.values():
+        said, expected = explain_run(plan, run.id, now_s).code, _reason_of(plan, run)
+        if said not in expected:
+            yield f"run {run.id} is explained by {said!r} instead of {' or '.join(expected)}"
+    for slot in plan.slots.values():
+        said, expected = explain_slot(plan, slot.spec.id, now_s).code, _reason_of_slot(plan, slot)
+        if said not in expected:
+            yield f"slot {slot.spec.id} is explained by {said!r} instead of {' or '.join(expected)}"
+
+
+def _reason_of(plan: Plan, run: Run) -> tuple[str, ...]:
+    if run.state is RunState.RUNNING:
+        untrained = [one for one in run.grants if one.phase is not GrantPhase.TRAINED]
+        if not untrained:
+            return ("committing",)
+        first = plan.slots[untrained[0].slots[0]].queue[0]
+        return ("training",) if first == (run.id, untrained[0].generation) else ("ahead",)
+    if run.state is not RunState.QUEUED:
+        return (run.state.value,)
+    if run.grants:
+        return ("resumes",)
+    ready = ready_slots(plan)
+    if not ready:
+        return ("no_client",)
+    if _is_out_of_reach(plan, run):
+        return ("out_of_reach",)
+    if needs(plan, run) > 1:
+        largest = max(sum(slot.client == name for slot in ready) for name in plan.clients)
+        return ("gang",) if largest >= needs(plan, run) else ("no_client_for_gang",)
+    free = [slot for slot in ready if not slot.queue]
+    if free and run.attempts and not any(may_train_on(plan, run, slot.spec.id) for slot in free):
+        return ("avoids",)
+    return ("turn", "next")
+
+
+def _reason_of_slot(plan: Plan, slot: Slot) -> tuple[str, ...]:
+    client = plan.clients[slot.client]
+    if slot.queue:
+        return ("training",)
+    if client.state is not ClientState.READY:
+        return (f"client_{client.state}",)
+    waiting = [run for run in plan.runs.values() if waits_anywhere(plan, run)]
+    if any(needs(plan, run) > 1 for run in plan.runs.values() if run in waiting or waits_at_home(run)):
+        return ("kept_for_gang", "none_fits", "nothing_waits")
+    if any(may_train_on(plan, run, slot.spec.id) for run in waiting):
+        return ("work for it",)
+    if waiting or any(waits_at_home(run) for run in plan.runs.values()):
+        return ("none_fits",)
+    return ("nothing_waits",)
