@@ -91,10 +91,10 @@ async def loop_results() -> list[Result]:
 # ---- a host with clients -----------------------------------------------------------------------------------------------
 
 
-def start_host(data_dir: Path) -> subprocess.Popen[bytes]:
+def start_host(data_dir: Path, port: int = 0, lease_timeout_s: float = LEASE_TIMEOUT_S) -> subprocess.Popen[bytes]:
     code = (
         "import sys; from gswarm.domain.config import HostConfig; from gswarm.host.daemon import run_host; "
-        f"sys.exit(run_host(HostConfig(data_dir=sys.argv[1], port=0, http_port=0, pool_port=0, lease_timeout_s={LEASE_TIMEOUT_S})))"
+        f"sys.exit(run_host(HostConfig(data_dir=sys.argv[1], port={port}, http_port=0, pool_port=0, lease_timeout_s={lease_timeout_s})))"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(data_dir)], stderr=subprocess.PIPE)
     assert process.stderr is not None
@@ -218,6 +218,12 @@ class SimulatedClient:
 
     async def run(self) -> None:
         beating = asyncio.create_task(self._beat())
+        try:
+            await self._talk()
+        finally:
+            beating.cancel()
+
+    async def _talk(self) -> None:
         async with HostConnection(self._address, self._tls, self._name) as connection:
             async for message in connection.session(self._messages()):
                 self.up.set()
@@ -230,7 +236,6 @@ class SimulatedClient:
                         self._outgoing.put_nowait(GrantReturnedReport(self._next(), run, generation))
                     case _:
                         continue
-        beating.cancel()
 
     def _next(self) -> int:
         self._seq += 1

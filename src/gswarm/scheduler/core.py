@@ -13,7 +13,7 @@ from typing import assert_never
 from gswarm.domain.errors import ConflictError, InvalidInputError
 from gswarm.domain.ids import ClientName, RequestId
 from gswarm.domain.plan import Grant, GrantPhase, JobKind, RequestRecord
-from gswarm.scheduler import clients, clones, experiments, jobs, leases, operations, policy
+from gswarm.scheduler import clients, clones, epochs, experiments, jobs, leases, operations, policy
 from gswarm.scheduler.effects import Effect, SendJob, SendStop, StartTimer, SweepBlobs
 from gswarm.scheduler.events import (
     ChunkCommitted,
@@ -28,6 +28,7 @@ from gswarm.scheduler.events import (
     GrantReturned,
     JobFinished,
     JobRequested,
+    PlanRestored,
     RunCloneRequested,
     RunOpRequested,
     TimerFired,
@@ -48,6 +49,7 @@ Report = (
     | ChunkFailed
     | GrantReturned
     | JobFinished
+    | PlanRestored
     | TimerFired
 )
 
@@ -143,6 +145,7 @@ def _reported(turn: Turn, event: Report) -> None:
     match event:
         case ClientRegistered():
             clients.registered(turn, event)
+            epochs.heed(turn, event)
         case ClientLost():
             clients.lost(turn, event)
         case ClientDrainRequested():
@@ -157,6 +160,8 @@ def _reported(turn: Turn, event: Report) -> None:
             leases.returned(turn, event)
         case JobFinished():
             _job_finished(turn, event)
+        case PlanRestored():
+            epochs.restored(turn, event)
         case TimerFired():
             operations.fired(turn, event)
         case _:

@@ -175,6 +175,15 @@ class JobFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanRestored:
+    """The host was set up again from a backup. Whatever was given out after that backup is over."""
+
+    VERSION: ClassVar[int] = 1
+    epoch: int
+    """Seconds since the epoch of the clock when it was restored; grows with each restore (``gswarm.domain.epochs``)."""
+
+
+@dataclass(frozen=True, slots=True)
 class TimerFired:
     """A timer that an effect ``StartTimer`` set is due."""
 
@@ -197,5 +206,6 @@ Event = (
     | GrantReturned
     | JobRequested
     | JobFinished
+    | PlanRestored
     | TimerFired
 )

@@ -11,11 +11,10 @@ from typing import assert_never
 from gswarm.domain.errors import NotFoundError
 from gswarm.domain.ids import ExperimentId, RunId, SlotId
 from gswarm.domain.plan import ClientState, Experiment, ExperimentState, Grant, GrantPhase, Run, RunState
-from gswarm.scheduler.gangs import Reservations, can_hold, free_slots
+from gswarm.scheduler.gangs import Reservations, avoids, can_hold, free_slots
 from gswarm.scheduler.index import out_of_reach
 from gswarm.scheduler.job_index import is_finished
 from gswarm.scheduler.operations import SWEEP
-from gswarm.scheduler.policy import avoids
 from gswarm.scheduler.state import Plan
 
 NAMED_MAX = 5

@@ -7,7 +7,7 @@ free slots only grow then, so the gang is served after at most the grants that t
 
 from __future__ import annotations
 
-from gswarm.domain.ids import ClientName, ExperimentId, SlotId
+from gswarm.domain.ids import ClientName, ExperimentId, RunId, SlotId
 from gswarm.domain.plan import ClientState, Experiment, Run, Slot
 from gswarm.scheduler.index import Wait
 from gswarm.scheduler.state import Plan
@@ -38,7 +38,7 @@ class Reservations:
             size = self._plan.experiments[experiment_id].spec.resources.gpus_per_run
             if size == 1 or not self._plan.index.pools[experiment_id].anywhere:
                 continue
-            client = _nearest(self._plan, size, held)
+            client = _nearest(self._plan, experiment_id, size, held)
             if client is not None:
                 held[client] = experiment_id
         return held
@@ -47,7 +47,7 @@ class Reservations:
 def gang_slots(plan: Plan, experiment: Experiment, run: Run, slot: Slot) -> tuple[SlotId, ...] | None:
     """The slots of the slot's client that the run gets, this one among them; ``None`` if there are not enough free ones."""
     place = plan.index.places.get(run.id)
-    if place is None:
+    if place is None or slot.spec.id not in plan.index.vacant:
         return None
     if place.wait is Wait.LOCAL:
         slots = run.grants[-1].slots
@@ -69,7 +69,26 @@ def can_hold(plan: Plan, size: int) -> list[ClientName]:
     return [client.name for client in plan.clients.values() if client.state is ClientState.READY and len(client.slots) >= size]
 
 
-def _nearest(plan: Plan, size: int, taken: dict[ClientName, ExperimentId]) -> ClientName | None:
+def avoids(plan: Plan, run: Run, slot_id: SlotId) -> bool:
+    """Whether the run failed on that slot and there is another one where it did not and could train."""
+    if slot_id not in run.avoid_slots:
+        return False
+    size = plan.experiments[run.experiment].spec.resources.gpus_per_run
+    others = (plan.slots[other] for other in plan.index.ready if other not in run.avoid_slots)
+    return any(size == 1 or len(plan.clients[other.client].slots) >= size for other in others)
+
+
+def _nearest(plan: Plan, experiment: ExperimentId, size: int, taken: dict[ClientName, ExperimentId]) -> ClientName | None:
     """The client with the most free slots, the first of equals. It stays the nearest while its slots are kept for the gang."""
-    able = [name for name in can_hold(plan, size) if name not in taken]
+    able = [name for name in can_hold(plan, size) if name not in taken and _may_begin_on(plan, experiment, name)]
     return max(able, key=lambda name: len(free_slots(plan, name)), default=None)
+
+
+def _may_begin_on(plan: Plan, experiment: ExperimentId, client: ClientName) -> bool:
+    """Whether a waiting run of the experiment does not avoid all slots of the client."""
+    slots, pool = plan.clients[client].slots, plan.index.pools[experiment]
+
+    def begins(run_id: RunId) -> bool:
+        return any(not avoids(plan, plan.runs[run_id], slot_id) for slot_id in slots)
+
+    return pool.fresh.first_where(begins) is not None or pool.movable.first_where(begins) is not None

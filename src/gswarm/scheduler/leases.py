@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from gswarm.domain.epochs import first_number
 from gswarm.domain.errors import FencedError, InvalidInputError
 from gswarm.domain.ids import ClientName, SlotId
 from gswarm.domain.plan import Checkpoint, ClientState, Failure, Grant, GrantPhase, Run, RunState
@@ -33,7 +34,7 @@ def give(turn: Turn, run: Run, slots: tuple[SlotId, ...]) -> None:
     end = next_chunk_end(start, experiment.spec.chunks, run.steps_per_epoch, run.total_steps)
     if run.home is not None and run.home != slots[0]:
         drop(turn, run)
-    run.generation += 1
+    run.generation = max(run.generation, first_number(plan.epoch)) + 1
     grant = Grant(run.id, run.generation, plan.slots[slots[0]].client, slots, start, end, turn.now_s)
     run.grants.append(grant)
     index.set_home(run, slots[0])

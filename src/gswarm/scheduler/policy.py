@@ -18,7 +18,7 @@ from gswarm.domain.ids import ExperimentId, RunId, SlotId
 from gswarm.domain.plan import Experiment, GrantPhase, Run, RunState, Slot
 from gswarm.domain.steps import chunks_done, next_chunk_end
 from gswarm.scheduler import leases
-from gswarm.scheduler.gangs import Reservations, gang_slots
+from gswarm.scheduler.gangs import Reservations, avoids, gang_slots
 from gswarm.scheduler.heap import LazyHeap
 from gswarm.scheduler.index import OPEN_GRANTS_MAX, OrderKey, Pool, Wait, expected_step_s
 from gswarm.scheduler.state import Plan, Turn
@@ -56,13 +56,13 @@ def _choose(plan: Plan, slot: Slot, reservations: Reservations, *, may_rob: bool
     for experiment in _turns(plan, slot, held):
         own = held if held is not None and held.experiment == experiment.id else None
         run = _pick(plan, experiment, slot, own, may_rob=may_rob)
-        if run is None:
-            continue
-        if experiment.spec.resources.gpus_per_run == 1:
+        if run is not None and experiment.spec.resources.gpus_per_run == 1:
             return run, (slot.spec.id,)
-        slots = gang_slots(plan, experiment, run, slot)
-        if slots is not None:
+        # A gang takes other slots too: unless it goes on where it is, those that are hot for somebody find their run first.
+        slots = gang_slots(plan, experiment, run, slot) if run is not None and (may_rob or run.grants) else None
+        if run is not None and slots is not None:
             return run, slots
+        # Also where the gang's run avoids this very slot: it will need the slot all the same, or one beside it.
         if reservations.of(slot.client) == experiment.id:
             return None
     return None
@@ -197,13 +197,6 @@ def _chunks(plan: Plan, run: Run) -> int:
     return chunks_done(run.planned_position, chunks, run.steps_per_epoch, run.total_steps)
 
 
-def avoids(plan: Plan, run: Run, slot_id: SlotId) -> bool:
-    """Whether the run failed on that slot and there is another one where it did not."""
-    if slot_id not in run.avoid_slots:
-        return False
-    return any(other not in run.avoid_slots for other in plan.index.ready)
-
-
 def _call_back_for_priority(turn: Turn, reservations: Reservations) -> None:
     """A higher priority takes over at the next chunk's start: grants ahead of lower priorities are called back for it."""
     index = turn.plan.index
@@ -217,10 +210,18 @@ def _call_back_for_priority(turn: Turn, reservations: Reservations) -> None:
         if client is None:
             return
     for _ in range(index.pools[experiment.id].anywhere * resources.gpus_per_run - len(index.recalled)):
-        slot_id = index.ahead.first_where(lambda one: client is None or turn.plan.slots[one].client == client)
+        slot_id = index.ahead.first_where(
+            lambda one: _is_wanted(turn.plan, experiment, one) if client is None else turn.plan.slots[one].client == client
+        )
         if slot_id is None or _priority_ahead(turn.plan, slot_id) >= resources.priority:
             return
         _call_back(turn, turn.plan.slots[slot_id])
+
+
+def _is_wanted(plan: Plan, experiment: Experiment, slot_id: SlotId) -> bool:
+    """Whether a waiting run of the experiment may train there: what is called back for one that avoids the slot is only given again."""
+    pool, slot = plan.index.pools[experiment.id], plan.slots[slot_id]
+    return _first(plan, pool.fresh, slot) is not None or _first(plan, pool.movable, slot) is not None
 
 
 def _priority_ahead(plan: Plan, slot_id: SlotId) -> int:

@@ -44,6 +44,8 @@ class Plan:
     """Totals since the cluster began; ``experiments``, ``runs`` and ``jobs`` number the ids."""
     undo_window_s: float = 600.0
     """How long a deleted run can be restored."""
+    epoch: int = 0
+    """Grows with each restore of the host from a backup (``gswarm.domain.epochs``)."""
 
     def __post_init__(self) -> None:
         self.index: Index = Index(self)
