@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -57,3 +58,22 @@ def there() -> Iterator[Spawned]:
     trainer = Spawned()
     yield trainer
     trainer.close()
+
+
+@pytest.fixture(scope="session")
+def whole_model(root: Path) -> Path:
+    return tiny.write_model(root / "whole-model")
+
+
+@pytest.fixture
+def folder(whole_model: Path, tmp_path: Path) -> Path:
+    """A copy of a model to spoil."""
+    return Path(shutil.copytree(whole_model, tmp_path / "model"))
+
+
+@pytest.fixture(scope="session")
+def snapshot(new_case: Callable[..., Case], here: InProcess, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint at step 2 of a case with default keys. Not to be changed: copy it."""
+    case = new_case()
+    here.send(case.range("snapshot", 1, 0, 2, tmp_path_factory.mktemp("snapshot")))
+    return Path(here.trained("snapshot", 1).snapshot_dir)

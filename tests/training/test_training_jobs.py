@@ -207,7 +207,8 @@ def test_a_fully_trained_model_is_exported_whole(new_case: Callable[..., Case], 
 def test_the_job_process_answers_on_its_descriptor_whatever_happens(spec: RunSpec, tmp_path: Path) -> None:
     def ask(request: str) -> object:
         command = [sys.executable, "-m", "gswarm.training.jobs"]
-        done = subprocess.run(command, input=request.encode(), stdout=subprocess.PIPE, env=trainer_env(), timeout=TIMEOUT_S, check=True)
+        done = subprocess.run(command, input=request.encode(), capture_output=True, env=trainer_env(), timeout=TIMEOUT_S, check=True)
+        assert ("MiB of memory" in done.stderr.decode()) == ("prepare" in request), "the job that reads what people name is bounded"
         return decode_response(done.stdout)
 
     answer = ask(encode_request(PrepareRequest((spec,), str(tmp_path / "out"))))

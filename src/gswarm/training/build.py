@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,21 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PrinterCallback, TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
-from gswarm.domain.errors import CorruptDataError, InvalidInputError
+from gswarm.domain.errors import CorruptDataError, GswarmError, InvalidInputError
 from gswarm.domain.keys import OPTIMIZERS, SCHEDULERS
 from gswarm.domain.spec import FinetuningType, RunSpec, Stage
 from gswarm.training import process_state
+from gswarm.training.base_files import check_base
+from gswarm.training.bounds import processor_time
 from gswarm.training.data import load_data
+from gswarm.training.failures import is_machines_fault
 
 ATTENTION = "sdpa"
 BASES_LIMIT = 4
 """Shared bases that a process holds at once; the least recently used one goes first."""
+
+META_TIME_MAX_S = 120.0
+"""For the modules of a model without weights: seconds even for large ones, years for a configuration that lies."""
 
 BaseKey = tuple[str, torch.dtype, str]
 """(digest or path, type, attention kernel): what must be equal for two runs to share a base's tensors."""
@@ -92,25 +98,29 @@ class Workshop:
         output_dir: Path,
         base_digest: str = "",
         callbacks: Sequence[TrainerCallback] = (),
+        trusted_code: Collection[str] = (),
     ) -> SFTTrainer:
         """The trainer, ready for ``train()``. Seeds the process's random state as plain TRL does.
 
+        Args:
+            trusted_code: digests of models' code that an admin has consented to.
+
         Raises:
-            InvalidInputError: this version cannot train the spec, or the model has no such LoRA targets.
+            InvalidInputError: this version cannot train the spec, the model has no such LoRA targets, or it needs code that is not trusted.
             CorruptDataError: base or data cannot be read.
         """
         check_supported(spec)
         process_state.forget()
         train, held_out = load_data(data_dir)
         set_seed(spec.seed)
-        model = self._model(spec, base_dir, base_digest)
+        model = self._model(spec, base_dir, base_digest, trusted_code)
         try:
             trainer = SFTTrainer(
                 model=model,
                 args=self._arguments(spec, total_steps, output_dir),
                 train_dataset=train,
                 eval_dataset=held_out,
-                processing_class=self.tokenizer(base_dir, base_digest),
+                processing_class=self.tokenizer(base_dir, base_digest, trusted_code),
                 peft_config=lora_config(spec),
                 callbacks=list(callbacks),
             )
@@ -120,34 +130,47 @@ class Workshop:
         trainer.remove_callback(PrinterCallback)
         return trainer
 
-    def tokenizer(self, base_dir: Path, base_digest: str = "") -> Any:
+    def tokenizer(self, base_dir: Path, base_digest: str = "", trusted_code: Collection[str] = ()) -> Any:
+        """The base's own. Raises InvalidInputError and CorruptDataError like ``check_base``."""
         key = base_digest or str(base_dir)
         if key not in self._tokenizers:
             self._tokenizers = {name: self._tokenizers[name] for name in list(self._tokenizers)[-(BASES_LIMIT - 1) :]}
-            self._tokenizers[key] = AutoTokenizer.from_pretrained(base_dir)
+            self._tokenizers[key] = _load_tokenizer(base_dir, check_base(base_dir, trusted_code))
         return self._tokenizers[key]
 
-    def fresh_base(self, spec: RunSpec, base_dir: Path) -> Any:
+    def fresh_base(self, spec: RunSpec, base_dir: Path, trusted_code: Collection[str] = ()) -> Any:
         """The base model in the spec's type, with tensors that nobody shares.
 
         Raises:
-            CorruptDataError: it cannot be loaded.
+            CorruptDataError: it cannot be loaded, or lacks weights.
+            InvalidInputError: it needs code that is not trusted.
         """
+        runs_code = check_base(base_dir, trusted_code)
         try:
-            model = AutoModelForCausalLM.from_pretrained(
-                base_dir, dtype=base_dtype(spec), attn_implementation=ATTENTION, use_safetensors=True
+            model, found = AutoModelForCausalLM.from_pretrained(
+                base_dir,
+                dtype=base_dtype(spec),
+                attn_implementation=ATTENTION,
+                use_safetensors=True,
+                trust_remote_code=runs_code,
+                output_loading_info=True,
             )
-        except (OSError, ValueError, RuntimeError) as error:
+        except Exception as error:
+            if is_machines_fault(error):
+                raise
             raise CorruptDataError(f"the base model cannot be loaded: {error}", "check model_name_or_path") from error
+        if found["missing_keys"]:
+            # They would be drawn at random, differently on every machine.
+            raise CorruptDataError(f"the base model lacks weights, first {min(found['missing_keys'])}", "check model_name_or_path")
         return model.to(self.device)
 
-    def _model(self, spec: RunSpec, base_dir: Path, base_digest: str) -> Any:
+    def _model(self, spec: RunSpec, base_dir: Path, base_digest: str, trusted_code: Collection[str]) -> Any:
         if spec.finetuning_type is FinetuningType.FULL:
-            return self.fresh_base(spec, base_dir)
+            return self.fresh_base(spec, base_dir, trusted_code)
         key = (base_digest or str(base_dir), base_dtype(spec), ATTENTION)
         base = self._bases.pop(key, None)
         if base is None:
-            base = self.fresh_base(spec, base_dir)
+            base = self.fresh_base(spec, base_dir, trusted_code)
             while len(self._bases) >= BASES_LIMIT:
                 self._bases.pop(next(iter(self._bases)))
         self._bases[key] = base
@@ -201,24 +224,41 @@ def base_dtype(spec: RunSpec) -> torch.dtype:
     return torch.bfloat16 if spec.bf16 else torch.float16 if spec.fp16 else torch.float32
 
 
-def meta_model(base_dir: Path) -> Any:
-    """The model's modules without their weights."""
+def _load_tokenizer(base_dir: Path, runs_code: bool) -> Any:
+    """Raises CorruptDataError; its parsers raise what they like, one of them no ``Exception``."""
+    try:
+        return AutoTokenizer.from_pretrained(base_dir, trust_remote_code=runs_code)
+    except BaseException as error:
+        if is_machines_fault(error) or not (isinstance(error, Exception) or type(error).__name__ == "PanicException"):
+            raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise CorruptDataError(f"the base model's tokenizer cannot be loaded: {reason}", "check model_name_or_path") from error
+
+
+def meta_model(base_dir: Path, trusted_code: Collection[str] = ()) -> Any:
+    """The model's modules without their weights. Raises InvalidInputError and CorruptDataError like ``check_base``."""
+    runs_code = check_base(base_dir, trusted_code)
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base_dir))
+        config = AutoConfig.from_pretrained(base_dir, trust_remote_code=runs_code)
+        return AutoModelForCausalLM.from_config(config, attn_implementation=ATTENTION, trust_remote_code=runs_code)
 
 
-def check_buildable(spec: RunSpec, base_dir: Path) -> None:
+def check_buildable(spec: RunSpec, base_dir: Path, trusted_code: Collection[str] = ()) -> None:
     """Cheap: no weights are read.
 
     Raises:
-        InvalidInputError: the model is of no known kind, or has no such LoRA targets.
+        InvalidInputError: the model is of no known kind, has no such LoRA targets, or needs code that is not trusted.
+        CorruptDataError: a file of the model lies about its content.
     """
     try:
-        model = meta_model(base_dir)
+        with processor_time(META_TIME_MAX_S, "building the model without weights"):
+            model = meta_model(base_dir, trusted_code)
         config = lora_config(spec)
         if config is not None:
             model = get_peft_model(model, config)
-    except (ValueError, KeyError) as error:
+    except (GswarmError, MemoryError):
+        raise
+    except Exception as error:  # a configuration that lies makes the libraries raise whatever Python can
         raise InvalidInputError(f"a trainer for {spec.model_name_or_path} cannot be built: {error}", "check lora_target") from error
     _check_targets(spec, model)
 
@@ -236,11 +276,12 @@ def _check_targets(spec: RunSpec, model: Any) -> None:
         raise InvalidInputError(f"lora_target {', '.join(idle)} names no module that gets an adapter", f"those that do are {kinds}")
 
 
-def tokens_max(base_dir: Path) -> int | None:
-    """The longest row that the model can read, where its positions are learned (GPT-2); ``None`` where they are computed."""
-    model = meta_model(base_dir)
+def token_limits(base_dir: Path, trusted_code: Collection[str] = ()) -> tuple[int, int | None]:
+    """How many tokens the model knows, and the longest row where its positions are learned (GPT-2); ``None`` where they are computed."""
+    model = meta_model(base_dir, trusted_code)
     embeddings = [module for module in model.modules() if isinstance(module, torch.nn.Embedding)]
-    return int(model.config.max_position_embeddings) if len(embeddings) > 1 else None
+    known = int(model.get_input_embeddings().num_embeddings)
+    return known, int(model.config.max_position_embeddings) if len(embeddings) > 1 else None
 
 
 def warmup_steps(spec: RunSpec, total_steps: int) -> int:

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, TensorSpec, serialize_file
 from safetensors.torch import load_file, save_file
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+from transformers import TrainerState
 
+from gswarm.datapool.layout import open_regular
 from gswarm.domain.errors import CorruptDataError, InvalidInputError
 from gswarm.training.build import trainable
+from gswarm.training.headers import check_safetensors
 from gswarm.training.rng import RngState
 
 LAYOUT_VERSION = 1
@@ -29,6 +33,7 @@ OPTIMIZER_FILE = "optimizer.safetensors"
 RNG_FILE = "rng.safetensors"
 STATE_FILE = "state.json"
 HF_RNG_FILE = "rng_state.pth"
+STATE_BYTES_MAX = 64 * 1024 * 1024
 SMALL_BYTES = 1024 * 1024
 """Tensors up to this size are copied together; larger ones would need their memory twice on the device."""
 
@@ -58,6 +63,24 @@ class Checkpoint:
 
     def size_bytes(self) -> int:
         return sum(tensor.nbytes for tensor in (*self.weights.values(), *self.optimizer.values()))
+
+
+class _State(BaseModel):
+    """``state.json``: what is read must have these types, not only something like them."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    layout: int
+    step: Annotated[int, Field(ge=0)]
+    groups: list[dict[str, Any]]
+    scheduler: dict[str, Any]
+    scaler: dict[str, Any] | None
+    rng: dict[str, Any]
+    trainer_state: dict[str, Any]
+    metrics: dict[str, Annotated[int, Field(ge=0)]]
+
+
+_TRAINER_STATE_KEYS = frozenset(field.name for field in fields(TrainerState))
 
 
 def capture(trainer: Any, parameters: Mapping[str, torch.Tensor], rng: RngState, metrics: RunningMetrics) -> Checkpoint:
@@ -123,22 +146,54 @@ def save_tensors(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
 def read(folder: Path) -> Checkpoint:
     """Raises CorruptDataError when a file is missing or is not what its name says."""
     try:
-        state = json.loads((folder / STATE_FILE).read_text())
-        if state["layout"] != LAYOUT_VERSION:
-            raise CorruptDataError(f"the checkpoint has layout {state['layout']}, this version reads {LAYOUT_VERSION}", "update gswarm")
+        state = _read_state(folder / STATE_FILE)
         return Checkpoint(
-            step=int(state["step"]),
-            weights=load_file(folder / WEIGHTS_FILE),
-            optimizer=load_file(folder / OPTIMIZER_FILE),
-            rng=RngState.from_parts(load_file(folder / RNG_FILE), state["rng"]),
-            groups=[{**group, "betas": tuple(group["betas"])} for group in state["groups"]],
-            scheduler=state["scheduler"],
-            scaler=state["scaler"],
-            trainer_state=state["trainer_state"],
-            metrics=RunningMetrics(**state["metrics"]),
+            step=state.step,
+            weights=load_tensors(folder / WEIGHTS_FILE),
+            optimizer=load_tensors(folder / OPTIMIZER_FILE),
+            rng=RngState.from_parts(load_tensors(folder / RNG_FILE), state.rng),
+            groups=[_group(group) for group in state.groups],
+            scheduler=state.scheduler,
+            scaler=state.scaler,
+            trainer_state=state.trainer_state,
+            metrics=RunningMetrics(**state.metrics),
         )
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, InvalidInputError, SafetensorError) as error:
         raise CorruptDataError(f"{folder} is no whole checkpoint: {error!r}") from error
+
+
+def load_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Raises CorruptDataError, SafetensorError."""
+    check_safetensors(path)
+    tensors: dict[str, torch.Tensor] = load_file(path)
+    return tensors
+
+
+def _read_state(path: Path) -> _State:
+    with open_regular(path) as file:
+        data = file.read(STATE_BYTES_MAX + 1)
+    if len(data) > STATE_BYTES_MAX:
+        raise ValueError(f"{STATE_FILE} has more than {STATE_BYTES_MAX} bytes")
+    document = json.loads(data, parse_constant=_no_number)
+    layout = document.get("layout") if isinstance(document, dict) else None
+    if layout != LAYOUT_VERSION:
+        raise CorruptDataError(f"the checkpoint has layout {str(layout)[:40]}, this version reads {LAYOUT_VERSION}", "update gswarm")
+    state = _State.model_validate(document)
+    if unknown := sorted(state.trainer_state.keys() - _TRAINER_STATE_KEYS):
+        raise ValueError(f"the trainer's state has the unknown key {unknown[0][:80]}")
+    return state
+
+
+def _no_number(constant: str) -> float:
+    raise ValueError(f"{constant} is no number that a state can have")
+
+
+def _group(group: dict[str, Any]) -> dict[str, Any]:
+    """An optimizer's parameter group. Raises TypeError and ValueError when it is none."""
+    first, second = group["betas"]
+    if not all(isinstance(name, str) for name in group["params"]):
+        raise TypeError("a parameter's name must be text")
+    return {**group, "betas": (float(first), float(second))}
 
 
 def check_fits(checkpoint: Checkpoint, trainer: Any) -> None:

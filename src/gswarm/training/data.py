@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, assert_never
 
+from gswarm.datapool.layout import open_regular
 from gswarm.domain.errors import CorruptDataError, InvalidInputError
 from gswarm.domain.spec import RunSpec
 from gswarm.training.formats import Chat, Example, Text, parse_row
 from gswarm.training.sources import read_rows
+from gswarm.training.templates import render
 
 LAYOUT_VERSION = 1
 IGNORED = -100
@@ -89,7 +91,7 @@ def read_meta(data_dir: Path) -> DataMeta:
     """Raises CorruptDataError when the folder is no prepared data set of this layout."""
     try:
         meta = DataMeta(**json.loads((data_dir / "meta.json").read_text()))
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise CorruptDataError(f"{data_dir} is no prepared data set: {error}") from error
     if meta.layout != LAYOUT_VERSION:
         raise CorruptDataError(f"the prepared data set has layout {meta.layout}, this version reads {LAYOUT_VERSION}", "prepare it again")
@@ -97,12 +99,56 @@ def read_meta(data_dir: Path) -> DataMeta:
 
 
 def load_data(data_dir: Path) -> tuple[Any, Any | None]:
-    """The training rows and the evaluation rows (or None) as memory-mapped ``datasets.Dataset`` with input_ids and labels."""
+    """The training rows and the evaluation rows (or None) as memory-mapped ``datasets.Dataset`` with input_ids and labels.
+
+    Raises:
+        CorruptDataError: the folder is no prepared data set.
+    """
     from datasets import Dataset
 
     read_meta(data_dir)
-    held_out = data_dir / "eval.arrow"
-    return Dataset.from_file(str(data_dir / "train.arrow")), Dataset.from_file(str(held_out)) if held_out.exists() else None
+    train, held_out = data_dir / "train.arrow", data_dir / "eval.arrow"
+    files = [train, held_out] if held_out.exists() else [train]
+    for file in files:
+        for _ in _batches(file):
+            pass
+    rows = [Dataset.from_file(str(file)) for file in files]
+    return rows[0], rows[1] if len(rows) > 1 else None
+
+
+def largest_token(data_dir: Path) -> int:
+    """The largest token id in the prepared data."""
+    import pyarrow.compute as pc
+
+    return max(
+        (pc.max(batch.column("input_ids").flatten()).as_py() or 0 for file in data_dir.glob("*.arrow") for batch in _batches(file)),
+        default=0,
+    )
+
+
+def _batches(path: Path) -> Iterator[Any]:
+    """Checks on the way that there are exactly the columns that ``prepare_data`` writes, and that no offset leads out of them.
+
+    Other schemas make libraries decode what they name: files, addresses.
+
+    Raises:
+        CorruptDataError: it is something else.
+    """
+    import pyarrow as pa
+
+    try:
+        open_regular(path).close()
+        with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as reader:
+            if not reader.schema.equals(_schema(), check_metadata=True):
+                raise CorruptDataError(f"{path.name} of the prepared data has other columns", "prepare it again")
+            for batch in reader:
+                batch.validate(full=True)
+                ids, labels = batch.columns
+                if any(column.null_count or column.values.null_count for column in (ids, labels)) or not ids.offsets.equals(labels.offsets):
+                    raise CorruptDataError(f"{path.name} of the prepared data has rows that are none", "prepare it again")
+                yield batch
+    except (pa.ArrowException, OSError, InvalidInputError) as error:
+        raise CorruptDataError(f"{path.name} of the prepared data cannot be read: {error}", "prepare it again") from error
 
 
 def tokenize(example: Example, tokenizer: Any, *, train_on_prompt: bool) -> TokenRow:
@@ -139,24 +185,14 @@ def _learned(start: int, end: int, spans: Sequence[tuple[int, int]]) -> bool:
 
 def _render(chat: Chat, tokenizer: Any) -> tuple[str, list[tuple[int, int]]]:
     """The conversation by the tokenizer's template, and the parts of it (character ranges) that are learned."""
-    if not getattr(tokenizer, "chat_template", None):
-        raise InvalidInputError(
-            "the model's tokenizer has no chat template", "use text or prompt-completion rows, or an instruction-tuned model"
-        )
     messages = [{"role": role, "content": content} for role, content in chat.messages]
-
-    def render(turns: list[dict[str, str]], *, prompt: bool) -> str:
-        if not turns:
-            return ""
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=prompt))
-
-    whole = render(messages, prompt=False)
+    whole = render(tokenizer, messages, prompt=False)
     turns = [place for place, message in enumerate(messages) if message["role"] == "assistant" and place >= chat.learn_from]
     spans: list[tuple[int, int]] = []
     for place in turns:
-        before, through = render(messages[:place], prompt=True), render(messages[: place + 1], prompt=False)
+        before, through = render(tokenizer, messages[:place], prompt=True), render(tokenizer, messages[: place + 1], prompt=False)
         if not (whole.startswith(before) and whole.startswith(through)):
-            last = render(messages[: turns[-1]], prompt=True)
+            last = render(tokenizer, messages[: turns[-1]], prompt=True)
             return whole, [(_common_length(last, whole), len(whole))]
         spans.append((len(before), len(through)))
     return whole, spans
@@ -204,10 +240,16 @@ def _tokenize_all(examples: Iterable[Example], tokenizer: Any, spec: RunSpec) ->
     return kept, dropped, cut
 
 
+def _schema() -> Any:
+    import pyarrow as pa
+
+    return pa.schema([("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))])
+
+
 def _write_rows(path: Path, rows: Sequence[TokenRow]) -> None:
     import pyarrow as pa
 
-    schema = pa.schema([("input_ids", pa.list_(pa.int32())), ("labels", pa.list_(pa.int32()))])
+    schema = _schema()
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, schema) as writer:
         for start in range(0, len(rows), BATCH_ROWS):
             part = rows[start : start + BATCH_ROWS]

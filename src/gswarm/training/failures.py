@@ -48,6 +48,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
+def is_machines_fault(error: BaseException) -> bool:
+    """No file is to blame: memory is full, or the operating system refused. Libraries raise ``OSError`` without a number for bad files."""
+    return is_out_of_memory(error) or (isinstance(error, OSError) and error.errno is not None)
+
+
 def is_device_fault(error: BaseException) -> bool:
     """After a CUDA fault every later call of the process fails too: it must end."""
     return isinstance(error, RuntimeError) and not is_out_of_memory(error) and "CUDA error" in str(error)

@@ -24,6 +24,8 @@ class PrepareRequest:
     runs: tuple[RunSpec, ...]
     out_dir: str
     """Empty; the prepared folders are written under it."""
+    trusted_code: tuple[str, ...] = ()
+    """Digests of models' code that an admin of the host has consented to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,7 @@ class VerifyRequest:
     first_step: int = 0
     device: str = ""
     """``cpu`` or ``cuda:0``; empty means the best one here."""
+    trusted_code: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class ExportRequest:
     """``adapter`` (LoRA runs) or ``merged`` (a whole model folder; for full fine-tuning the model itself)."""
     out_dir: str
     """Empty or missing."""
+    trusted_code: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import argparse
 import importlib.metadata
 import logging
 import os
+import shutil
 import sys
 import tempfile
 import time
@@ -26,6 +27,8 @@ from gswarm.domain.plan import Failure
 from gswarm.domain.spec import FinetuningType, RunSpec
 from gswarm.training import codec
 from gswarm.training.base import resolve_base
+from gswarm.training.base_files import CODE
+from gswarm.training.bounds import limit_memory
 from gswarm.training.build import (
     Workshop,
     best_device,
@@ -34,9 +37,9 @@ from gswarm.training.build import (
     lora_config,
     make_deterministic,
     meta_model,
-    tokens_max,
+    token_limits,
 )
-from gswarm.training.data import DataMeta, data_key, prepare_data
+from gswarm.training.data import DataMeta, data_key, largest_token, prepare_data
 from gswarm.training.digest import weights_digest
 from gswarm.training.failures import failure_of
 from gswarm.training.job_types import (
@@ -92,24 +95,30 @@ def prepare(request: PrepareRequest) -> PrepareResult:
             if base is None:
                 base = bases[spec.model_name_or_path] = out / f"base-{len(bases)}"
                 logger.info("resolving %s", spec.model_name_or_path)
-                resolve_base(spec.model_name_or_path, base, Path(scratch) / f"base-{len(bases)}")
+                resolve_base(spec.model_name_or_path, base, Path(scratch) / f"base-{len(bases)}", request.trusted_code)
             build_key = (base, spec.finetuning_type, spec.lora_rank, spec.lora_target, spec.use_dora)
             if build_key not in checked:
-                check_buildable(spec, base)
+                check_buildable(spec, base, request.trusted_code)
                 checked.add(build_key)
             key = (base, *data_key(spec))
             if key not in data:
                 folder = out / f"data-{len(data)}"
                 logger.info("tokenizing %s", spec.dataset)
                 work_dir = Path(scratch) / f"data-{len(data)}"
-                data[key] = folder, prepare_data(spec, workshop.tokenizer(base), folder, work_dir)
-                _check_length(spec, data[key][1], tokens_max(base))
+                tokenizer = workshop.tokenizer(base, trusted_code=request.trusted_code)
+                data[key] = folder, prepare_data(spec, tokenizer, folder, work_dir)
+                _check_tokens(spec, *data[key], *token_limits(base, request.trusted_code))
             prepared.append(_prepared(spec, base, *data[key]))
     return PrepareResult(tuple(prepared), time.perf_counter() - began_s)
 
 
-def _check_length(spec: RunSpec, meta: DataMeta, limit_tokens: int | None) -> None:
-    """A row beyond the last position would break the training of a run, on a GPU together with the device."""
+def _check_tokens(spec: RunSpec, data_dir: Path, meta: DataMeta, known_tokens: int, limit_tokens: int | None) -> None:
+    """A token or a row beyond the last one would break the training of a run, on a GPU together with the device."""
+    if (largest := largest_token(data_dir)) >= known_tokens:
+        raise InvalidInputError(
+            f"the tokenizer of {spec.model_name_or_path} makes the token {largest}, and the model knows {known_tokens}",
+            "model and tokenizer do not belong together: check model_name_or_path",
+        )
     if limit_tokens is not None and meta.longest_row_tokens > limit_tokens:
         raise InvalidInputError(
             f"dataset {spec.dataset} has a row of {meta.longest_row_tokens} tokens, and {spec.model_name_or_path} reads {limit_tokens}",
@@ -150,6 +159,7 @@ def verify(request: VerifyRequest, device: str) -> VerifyResult:
         checkpoint_dir=Path(request.start_checkpoint_dir) if request.start_checkpoint_dir else None,
         warm_start=request.warm_start,
         first_step=request.first_step,
+        trusted_code=request.trusted_code,
     )
     digest = weights_digest(weights)
     return VerifyResult(
@@ -188,7 +198,7 @@ def export(request: ExportRequest) -> ExportResult:
             _export_merged(request, checkpoint, out)
         case _:
             raise InvalidInputError(f"the export format {request.format!r} is not available", "use adapter or merged")
-    Workshop("cpu").tokenizer(Path(request.base_dir)).save_pretrained(out)
+    Workshop("cpu").tokenizer(Path(request.base_dir), trusted_code=request.trusted_code).save_pretrained(out)
     files = sorted(path for path in out.rglob("*") if path.is_file())
     names = tuple(str(path.relative_to(out)) for path in files)
     return ExportResult(str(out), request.format, names, sum(path.stat().st_size for path in files))
@@ -196,7 +206,7 @@ def export(request: ExportRequest) -> ExportResult:
 
 def _export_adapter(request: ExportRequest, checkpoint: codec.Checkpoint, out: Path) -> None:
     """Names and configuration come from the model without its weights, so that a large base is not loaded."""
-    model = get_peft_model(meta_model(Path(request.base_dir)), lora_config(request.spec))
+    model = get_peft_model(meta_model(Path(request.base_dir), request.trusted_code), lora_config(request.spec))
     adapter = get_peft_model_state_dict(model, state_dict=dict(checkpoint.weights), save_embedding_layers=False)
     out.mkdir(parents=True, exist_ok=True)
     save_file(adapter, out / "adapter_model.safetensors", metadata={"format": "pt"})
@@ -207,7 +217,8 @@ def _export_adapter(request: ExportRequest, checkpoint: codec.Checkpoint, out: P
 
 
 def _export_merged(request: ExportRequest, checkpoint: codec.Checkpoint, out: Path) -> None:
-    model: Any = Workshop("cpu").fresh_base(request.spec, Path(request.base_dir))
+    base = Path(request.base_dir)
+    model: Any = Workshop("cpu").fresh_base(request.spec, base, request.trusted_code)
     if request.spec.finetuning_type is FinetuningType.FULL:
         model.load_state_dict(checkpoint.weights, strict=False)
     else:
@@ -216,6 +227,8 @@ def _export_merged(request: ExportRequest, checkpoint: codec.Checkpoint, out: Pa
         set_peft_model_state_dict(adapted, adapter)
         model = adapted.merge_and_unload(safe_merge=True)
     model.save_pretrained(out)
+    for code in base.glob(CODE):  # it was trusted, or the base would not have been loaded
+        shutil.copyfile(code, out / code.name)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -230,7 +243,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         make_deterministic()
         device = best_device() if options.device == "auto" else options.device
-        response = do_job(decode_request(sys.stdin.buffer.read()), device)
+        request = decode_request(sys.stdin.buffer.read())
+        if isinstance(request, PrepareRequest):  # the job that reads what people name
+            logger.info("at most %d MiB of memory", limit_memory() >> 20)
+        response = do_job(request, device)
     except Exception as error:  # whatever goes wrong in a job is its failure
         logger.exception("the job failed")
         response = failure_of(error)

@@ -156,6 +156,7 @@ def _train(first: Turn, workshop: Workshop, emit: Emit, wait: Callable[[Trained]
             output_dir=scratch,
             base_digest=order.base_digest,
             callbacks=[pauses],
+            trusted_code=order.trusted_code,
         )
         resume = _resume_folder(order, pauses, scratch / "resume")
         pauses.trainer.train(resume_from_checkpoint=resume)

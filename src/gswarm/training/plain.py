@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ def train_plain(
     checkpoint_dir: Path | None = None,
     warm_start: bool = False,
     first_step: int = 0,
+    trusted_code: Collection[str] = (),
 ) -> dict[str, torch.Tensor]:
     """Trains without interruption from ``first_step`` to ``until_step`` (or the end).
 
@@ -55,7 +57,13 @@ def train_plain(
     callbacks = [StopAt(end)] if end < total_steps else []
     with tempfile.TemporaryDirectory(prefix="gswarm-plain-") as scratch:
         trainer = workshop.build(
-            spec, base_dir=base_dir, data_dir=data_dir, total_steps=total_steps, output_dir=Path(scratch), callbacks=callbacks
+            spec,
+            base_dir=base_dir,
+            data_dir=data_dir,
+            total_steps=total_steps,
+            output_dir=Path(scratch),
+            callbacks=callbacks,
+            trusted_code=trusted_code,
         )
         resume = None
         if checkpoint_dir is not None:

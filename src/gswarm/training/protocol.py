@@ -42,6 +42,8 @@ class TrainRange:
     first_step: int
     snapshot_dir: str
     """Empty, on /dev/shm where there is room: the snapshot's files are written here."""
+    trusted_code: tuple[str, ...] = ()
+    """Digests of models' code that an admin of the host has consented to (``gswarm.training.base_files``)."""
 
 
 @dataclass(frozen=True, slots=True)

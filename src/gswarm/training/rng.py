@@ -65,6 +65,7 @@ class RngState:
         """Raises CorruptDataError when a part is missing or of another form."""
         try:
             python, numpy = small["python"], small["numpy"]
+            _check_form(tensors, python, numpy)
             return cls(
                 python=(python["version"], tuple(tensors["python"].tolist()), python["gauss_next"]),
                 numpy=(
@@ -77,5 +78,21 @@ class RngState:
                 torch_cpu=tensors["torch_cpu"],
                 cuda=tensors.get("cuda"),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise CorruptDataError(f"the checkpoint's random state is incomplete: {error}") from error
+
+
+def _check_form(tensors: dict[str, torch.Tensor], python: dict[str, Any], numpy: dict[str, Any]) -> None:
+    """What ``restore`` would choke on, in the middle of the work. Raises ValueError."""
+    words = {"python": 625, "numpy": 624}
+    for name, count in words.items():
+        tensor = tensors[name]
+        if tensor.dtype != torch.int64 or tensor.shape != (count,) or int(tensor.min()) < 0 or int(tensor.max()) >= 1 << 32:
+            raise ValueError(f"{name} is no state of {count} words")
+    if tensors["torch_cpu"].dtype != torch.uint8 or tensors["torch_cpu"].shape != torch.get_rng_state().shape:
+        raise ValueError("torch_cpu is no state of torch's generator")
+    numbers = (python["version"], numpy["position"], numpy["has_gauss"])
+    if not all(type(number) is int for number in numbers) or not 0 <= numpy["position"] <= 624 or numpy["algorithm"] != "MT19937":
+        raise ValueError("the small parts are of another form")
+    if python["version"] != 3 or int(tensors["python"][-1]) > 624 or not isinstance(numpy["cached_gaussian"], int | float):
+        raise ValueError("the small parts are of another form")
