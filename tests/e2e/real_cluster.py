@@ -85,12 +85,14 @@ class RealCluster:
 
     def start_client(self, name: str, *extra: str) -> None:
         data = ("--data-dir", str(self.root / f"client-{name}"))
-        with self.api() as host:
-            token = host.create_token("client", ttl_s=600, uses=1)["token"]
         known = (self.root / f"client-{name}" / "clients" / name / "tls").exists()
-        join = () if known else ("--token", token)
+        join = () if known else ("--token", self.join_token())
         args = ("client", "connect", f"127.0.0.1:{self.port}", "--name", name, "--slots", "cpu:1", "--resilient", *join, *data, *extra)
         self.clients[name] = self.spawn(f"client-{name}.log", *args)
+
+    def join_token(self) -> str:
+        with self.api() as host:
+            return str(host.create_token("client", ttl_s=600, uses=1)["token"])
 
     def wait_for_clients(self, count: int) -> None:
         with self.api() as host:

@@ -245,14 +245,16 @@ def test_operations_in_the_middle_of_a_chunk(cluster: RealCluster, host: Host, s
     # Deleted in the middle of a chunk, restored, resumed: it goes on from its last commit.
     before = host.run(warm["id"])
     assert act(RunOp.DELETE, warm["id"])["state"] == "deleting"
-    assert host.run(warm["id"])["grants"] == []
+    deleted = host.run(warm["id"])
+    assert deleted["grants"] == []
+    assert deleted["position"] in (before["position"], 300), "a chunk may have ended before the deletion came"
     assert act(RunOp.RESUME, run)["state"] in ("queued", "running")
     resumed = mid_chunk(host, run)
     losses = values(host, run, "loss")
     assert sorted(losses) == list(range(1, max(losses) + 1))
     assert resumed["current_step"] > stopped["position"]
     restored = act(RunOp.RESTORE, warm["id"])
-    assert (restored["state"], restored["position"]) == ("stopped", before["position"])
+    assert (restored["state"], restored["position"]) == ("stopped", deleted["position"])
     act(RunOp.DELETE, cold)
     act(RunOp.RESUME, warm["id"])
     mid_chunk(host, warm["id"])

@@ -5,21 +5,28 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
+
+from argon2 import PasswordHasher
 
 from gswarm.datapool.disk import DiskStore
 from gswarm.domain.config import HostConfig
 from gswarm.domain.errors import NotFoundError
 from gswarm.domain.ids import ClientName, Digest, JobId, RunId, SlotId
-from gswarm.domain.plan import Checkpoint, Run, RunSize, RunState, Slot, SlotSpec
+from gswarm.domain.plan import Checkpoint, Job, Run, RunSize, RunState, Slot, SlotSpec
+from gswarm.host import auth
+from gswarm.host.api.throttle import FailureThrottle
+from gswarm.host.audit import AuditLog
 from gswarm.host.auth import TokenStore
+from gswarm.host.clock import SystemClock
 from gswarm.host.http import HttpServer
 from gswarm.host.journal.sqlite import SqliteJournal
 from gswarm.host.loop import PlanLoop, Submitted
+from gswarm.host.rights import PoolRights
 from gswarm.host.services import HostServices
 from gswarm.host.sessions import SessionManager
 from gswarm.profiler.run_logs import RunLogStore
@@ -56,18 +63,22 @@ class FakeSessions:
 class ApiHost:
     """The parts behind the API, on an event loop in a thread. Events of clients are submitted by the test."""
 
-    def __init__(self, root: Path, config: HostConfig) -> None:
+    def __init__(self, root: Path, config: HostConfig, failures_max: int) -> None:
         self.root = root
+        config = replace(config, data_dir=str(root))
         self.sessions = FakeSessions()
         self.store = DiskStore(root / "pool")
         self.series = SqliteSeriesStore(root / "series.db")
         self.run_logs = RunLogStore(root / "logs")
+        self._hasher, auth.HASHER = auth.HASHER, PasswordHasher(1, 8, 1)  # its cost is not what is tested here
         self.tokens = TokenStore(root / "auth.db", CertificateAuthority.create("c" * 32), lambda: 8092, time.time)
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self._thread.start()
         self.call(self._open(config))
         self.url = f"http://127.0.0.1:{self._server.port}"
+        self.gate = self._server._gate
+        self.gate.throttle = FailureThrottle(time.time, failures_max=failures_max)
         self.bearer = {role: self.tokens.create(role).text for role in ("viewer", "operator", "admin")}
 
     async def _open(self, config: HostConfig) -> None:
@@ -75,6 +86,7 @@ class ApiHost:
         self.state = ClusterState(undo_window_s=0.0)
         self.plan = PlanLoop(self.journal, self.state, time.time, lambda effects: None)
         self.plan.start()
+        self.audit = AuditLog(self.root / "audit", time.time)
         services = HostServices(
             loop=self.plan,
             tokens=self.tokens,
@@ -82,6 +94,8 @@ class ApiHost:
             run_logs=self.run_logs,
             store=self.store,
             sessions=cast(SessionManager, self.sessions),
+            rights=PoolRights(self.state, self.store, SystemClock()),
+            audit=self.audit,
             config=config,
             clock=time.time,
             version="0.0.test",
@@ -103,12 +117,25 @@ class ApiHost:
         self.call(self.plan.close())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(5)
+        auth.HASHER = self._hasher
         self.loop.close()
-        for part in (self.journal, self.series, self.tokens, self.store):
+        for part in (self.audit, self.journal, self.series, self.tokens, self.store):
             part.close()
 
     def host(self, role: str = "admin") -> Host:
         return Host(self.url, self.bearer[role], grpc_address="127.0.0.1:8090")
+
+    def once(self, job: str, action: Callable[[], object]) -> None:
+        """Does something, in a thread, as soon as the plan has that job."""
+
+        def follow() -> None:
+            with self.host() as host:
+                for _event in host.events(after=0):
+                    if job in self.state.jobs:
+                        break
+            action()
+
+        threading.Thread(target=follow, daemon=True).start()
 
     # ---- what clients would do -----------------------------------------------------------------------------------
 
@@ -117,12 +144,19 @@ class ApiHost:
         self.submit(ClientRegistered(CLIENT, "i1", "0.0.test", "https://127.0.0.1:1", specs))
 
     def prepare(self) -> None:
-        """Ends the open prepare job well."""
-        job = next(job for job in self.state.jobs.values() if job.result_json is None and job.failure is None)
+        """Ends the open prepare job well, as soon as there is one."""
+        job = self.call(self._open_job())
         assert job.experiment is not None
         size = RunSize(TOTAL_STEPS, TOTAL_STEPS, 16, 4, Digest("a" * 64), Digest("b" * 64))
         planned = len(self.state.experiments[job.experiment].planned)
         self.submit(JobFinished(CLIENT, job.id, result_json="{}", sizes=(size,) * planned))
+
+    async def _open_job(self) -> Job:
+        async for _ in self.plan.subscribe(0):
+            for job in self.state.jobs.values():
+                if job.result_json is None and job.failure is None:
+                    return job
+        raise AssertionError("the plan ended")
 
     def finish_job(self, job: JobId, result_json: str) -> None:
         self.submit(JobFinished(CLIENT, job, result_json=result_json))
@@ -175,8 +209,9 @@ class ApiHost:
 
 
 @contextmanager
-def api_host(root: Path, config: HostConfig | None = None) -> Iterator[ApiHost]:
-    api = ApiHost(root, config or HostConfig(http_port=0))
+def api_host(root: Path, config: HostConfig | None = None, failures_max: int = 10_000) -> Iterator[ApiHost]:
+    """``failures_max``: how many wrong tokens it takes before an address has to wait."""
+    api = ApiHost(root, config or HostConfig(http_port=0), failures_max)
     try:
         yield api
     finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,39 +25,18 @@ from gswarm.host.sessions import SessionManager
 from gswarm.profiler.sqlite_series import SqliteSeriesStore
 from gswarm.scheduler.core import ClusterState
 from gswarm.wire.tls import Peer
+from manual_clock import ManualClock
 
 LEASE_TIMEOUT_S = 10.0
 
 
-@dataclass
-class _Timer:
-    when_s: float
-    callback: Callable[[], None]
-    cancelled: bool = False
-
-    def cancel(self) -> None:
-        self.cancelled = True
-
-
-@dataclass
-class ManualClock:
-    time_s: float = 5_000.0
-    timers: list[_Timer] = field(default_factory=list)
-
-    def now_s(self) -> float:
-        return self.time_s
-
-    def call_at(self, when_s: float, callback: Callable[[], None]) -> _Timer:
-        self.timers.append(_Timer(when_s, callback))
-        return self.timers[-1]
-
-    async def advance(self, seconds: float, loop: PlanLoop) -> None:
+class RigClock(ManualClock):
+    async def advance_with(self, loop: PlanLoop, seconds: float) -> None:
         """Moves on, calls what is due in order, and returns when the plan has taken in what came of it."""
         end_s = self.time_s + seconds
-        while due := sorted((one for one in self.timers if not one.cancelled and one.when_s <= end_s), key=lambda one: one.when_s):
-            self.timers.remove(due[0])
-            self.time_s = max(self.time_s, due[0].when_s)
-            due[0].callback()
+        while (due := self.take_due(end_s)) is not None:
+            self.time_s = max(self.time_s, due.when_s)
+            due.callback()
             await asyncio.sleep(0)
             await loop.at_rest(dict)
         self.time_s = end_s
@@ -136,7 +115,7 @@ class FakeClient:
 @dataclass
 class Rig:
     loop: PlanLoop
-    clock: ManualClock
+    clock: RigClock
     sessions: SessionManager
     keeper: PoolKeeper
     store: DiskStore
@@ -184,7 +163,7 @@ class _Later:
 
 @asynccontextmanager
 async def rig(directory: Path, **options: int) -> AsyncIterator[Rig]:
-    clock, outbox, runner = ManualClock(), _Later(), list[EffectRunner]()
+    clock, outbox, runner = RigClock(time_s=5_000.0), _Later(), list[EffectRunner]()
     async with plan_host(directory, lambda effects: runner[0].run(effects)) as host:
         host.time.time_s = clock.time_s
         loop = host.loop

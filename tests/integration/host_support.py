@@ -154,7 +154,7 @@ async def every_event(host: PlanHost) -> None:
         e.ClientDrainRequested(b, True, "t"), e.ClientLost(b, "silent"), registered("b", "i2"), e.ClientDrainRequested(b, False, "t")
     )
     await host.submit(e.ExperimentOpRequested(RequestId("q7"), next(iter(host.state.experiments)), RunOp.STOP, "t"))
-    await host.submit(e.ClientLost(a, "good-bye"))
+    await host.submit(e.ClientLost(a, "good-bye"), e.PlanRestored(1_700_000_000))
 
 
 def fingerprint(state: ClusterState) -> str:

@@ -21,6 +21,7 @@ from gswarm.domain.messages import LogLine, StepMetrics
 from gswarm.domain.plan import Failure, RunOp, RunState
 from gswarm.scheduler.events import JobFinished
 from gswarm.scheduler.lifecycle import TABLE, Allowed
+from gswarm.wire.tls import make_key_and_csr
 
 
 @dataclass
@@ -56,14 +57,14 @@ def file(tmp_path: Path) -> Path:
 
 def test_submit_waits_until_prepared(cli: Cli, file: Path) -> None:
     cli.api.join()
-    threading.Timer(0.2, cli.api.prepare).start()
+    cli.api.once("j1", cli.api.prepare)
     assert "e1 (tiny) is active with 3 runs" in cli("experiment", "submit", str(file))
 
 
 def test_submit_prints_the_rejection_and_exits_1(cli: Cli, file: Path) -> None:
     cli.api.join()
     failure = Failure("not_found", "there is no data set tiny-data")
-    threading.Timer(0.2, cli.api.submit, [JobFinished(CLIENT, JobId("j1"), failure=failure)]).start()
+    cli.api.once("j1", lambda: cli.api.submit(JobFinished(CLIENT, JobId("j1"), failure=failure)))
     assert "error: tiny was rejected: client left: there is no data set tiny-data; nothing was queued" in cli(
         "experiment", "submit", str(file), code=1
     )
@@ -84,7 +85,7 @@ def test_watch_prints_a_line_a_change_and_ends_with_the_leaderboard(cli: Cli, fi
             while cli.api.state.runs[RunId(run)].position < 16:
                 cli.api.train(run, loss)
 
-    threading.Timer(0.2, train).start()
+    cli.api.once("j1", threading.Timer(0.2, train).start)
     text = cli("experiment", "submit", str(file), "--watch")
     assert "waiting for a client" in text
     assert "e1 tiny: idle" in text
@@ -170,10 +171,10 @@ def test_verify_says_identical_with_the_digest(cli: Cli) -> None:
         "device": "cpu",
         "seconds": 2.0,
     }
-    threading.Timer(0.3, cli.api.finish_job, [JobId("j2"), json.dumps(result)]).start()
+    cli.api.once("j2", lambda: cli.api.finish_job(JobId("j2"), json.dumps(result)))
     assert f"identical  {'d' * 64}" in cli("run", "verify", run)
     different = {**result, "identical": False, "digest": "e" * 64, "max_abs_difference": 1e-6}
-    threading.Timer(0.3, cli.api.finish_job, [JobId("j3"), json.dumps(different)]).start()
+    cli.api.once("j3", lambda: cli.api.finish_job(JobId("j3"), json.dumps(different)))
     cli("run", "verify", run, code=1)
 
 
@@ -184,7 +185,7 @@ def test_export_downloads_into_a_new_folder_only(cli: Cli) -> None:
         ingest.write(b"weights")
         digest = ingest.commit()
     manifest = save_manifest(cli.api.store, Manifest("export", (Entry("adapter_model.safetensors", digest, 7),)))
-    threading.Timer(0.3, cli.api.finish_job, [JobId("j2"), json.dumps({"manifest": manifest})]).start()
+    cli.api.once("j2", lambda: cli.api.finish_job(JobId("j2"), json.dumps({"manifest": manifest})))
     document = cli.json("run", "export", run, "--to", "out")
     assert document[0]["files"] == ["adapter_model.safetensors"]
     assert (cli.folder / "out" / "adapter_model.safetensors").read_bytes() == b"weights"
@@ -246,6 +247,15 @@ def test_tokens(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "gswarm client connect" in cli("token", "create", "--role", "client")
     assert made["id"] in cli("token", "list")
     assert "revoked" in cli("token", "revoke", made["id"])
+    _key, csr = make_key_and_csr("node-1")
+    joining = cli.json("token", "create", "--role", "client")
+    cli.api.tokens.enrol(joining["token"], "node-1", csr)
+    assert "node-1 is cut off" in cli("client", "disconnect", "node-1", "--revoke")
+    assert cli.json("client", "disconnect", "node-1", "--revoke") == {"name": "node-1", "revoked": True}
+    assert "no machine has joined as 'nobody'" in cli("client", "disconnect", "nobody", "--revoke", code=1)
+    again = cli.json("token", "create", "--role", "client", "--name", "node-1")
+    cli.api.tokens.enrol(again["token"], "node-1", csr)
+    assert f"token {again['id']} is revoked; cut off: node-1" in cli("token", "revoke", again["id"])
     assert "not a duration" in cli("token", "create", "--role", "viewer", "--ttl", "soon", code=1)
 
 

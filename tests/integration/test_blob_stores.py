@@ -349,5 +349,5 @@ def test_many_small_blobs_need_few_descriptors(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for index in range(600):
         put(store, b"%d" % index)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before + 3
     assert len(list(store.digests())) == 600

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
@@ -24,6 +25,7 @@ from gswarm.datapool.memory import MemoryStore
 from gswarm.datapool.store import BlobStore
 from gswarm.datapool.transfer import PoolClient, RetryPolicy, Source, pool_routes
 from gswarm.datapool.transfer.client import SEGMENT_BYTES
+from gswarm.datapool.transfer.http import IDLE_TIMEOUT_S, SILENCE_TIMEOUT_S, watched_socket
 from gswarm.datapool.transfer.wire import MISSING_DIGESTS_MAX
 from gswarm.domain.errors import (
     CorruptDataError,
@@ -590,3 +592,12 @@ async def test_asking_for_blobs_makes_them_young(ask: Ask, there: DiskStore) -> 
     os.utime(there.path(digest), (1, 1))
     await ask("POST", "missing", json=[digest])
     assert there.committed_at_s(digest) > 1
+
+
+def test_a_vanished_machine_is_noticed_long_before_the_idle_timeout() -> None:
+    """What the kernel does about it is shown in tests/faults; here, that it is asked to."""
+    with watched_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 0))) as made:
+        assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1000 * SILENCE_TIMEOUT_S < 1000 * IDLE_TIMEOUT_S
+        probes = made.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) * made.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL)
+        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) + probes <= SILENCE_TIMEOUT_S

@@ -3,59 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from client_rig import Rig, ScriptedHost, rig
+from pool_door import pool_door
 
 from gswarm.client.daemon import Client
 from gswarm.client.enroll import enrol
-from gswarm.datapool.disk import DiskStore
 from gswarm.domain.errors import ConflictError, ForbiddenError, InvalidInputError, UnauthenticatedError, UnavailableError
 from gswarm.domain.ids import ClientName
 from gswarm.domain.messages import ChunkCommittedReport
-from gswarm.host.auth import TokenStore
-from gswarm.host.pool import PoolServer
 from gswarm.wire.server import start_server
-from gswarm.wire.tls import CertificateAuthority
+from gswarm.wire.tls import ClientTls, make_key_and_csr
+from gswarm.wire.token import JoinToken
 
 NAME = ClientName("a")
 
 
-@dataclass
-class Door:
-    server: PoolServer
-    tokens: TokenStore
-    authority: CertificateAuthority
-    alive: set[str]
-
-    def token(self) -> str:
-        return self.tokens.create("client").text
-
-
-@asynccontextmanager
-async def door(directory: Path, store: DiskStore | None = None) -> AsyncIterator[Door]:
-    directory.mkdir(exist_ok=True)
-    authority = CertificateAuthority.create("c1")
-    port = 0
-    tokens = TokenStore(directory / "tokens.db", authority, lambda: port, time.time)
-    alive: set[str] = set()
-    store = store or DiskStore(directory / "store")
-    server = PoolServer(store, authority, tokens, authority.issue_host(), lambda name: name in alive, time.time)
-    await server.start("127.0.0.1", 0)
-    port = server.port
-    try:
-        yield Door(server, tokens, authority, alive)
-    finally:
-        await server.stop()
-
-
 async def test_a_token_becomes_a_certificate_that_later_starts_use(tmp_path: Path) -> None:
-    async with door(tmp_path) as host:
+    async with pool_door(tmp_path) as host:
         first = await enrol("127.0.0.1", host.token(), NAME, tmp_path / "tls")
         assert first.is_new
         assert first.pool_port == host.server.port
@@ -66,7 +35,7 @@ async def test_a_token_becomes_a_certificate_that_later_starts_use(tmp_path: Pat
 
 
 async def test_a_token_is_good_once(tmp_path: Path) -> None:
-    async with door(tmp_path) as host:
+    async with pool_door(tmp_path) as host:
         token = host.token()
         await enrol("127.0.0.1", token, NAME, tmp_path / "one")
         with pytest.raises(UnauthenticatedError):
@@ -75,7 +44,7 @@ async def test_a_token_is_good_once(tmp_path: Path) -> None:
 
 
 async def test_a_host_that_did_not_make_the_token_is_not_believed(tmp_path: Path) -> None:
-    async with door(tmp_path / "one") as right, door(tmp_path / "two") as wrong:
+    async with pool_door(tmp_path / "one") as right, pool_door(tmp_path / "two") as wrong:
         token = right.tokens.create("client").text
         right.server.port, wrong_port = wrong.server.port, wrong.server.port
         forged = replace_port(token, wrong_port)
@@ -84,8 +53,6 @@ async def test_a_host_that_did_not_make_the_token_is_not_believed(tmp_path: Path
 
 
 def replace_port(token: str, port: int) -> str:
-    from gswarm.wire.token import JoinToken
-
     return replace(JoinToken.parse(token), pool_port=port).format()
 
 
@@ -95,7 +62,7 @@ async def test_what_is_wrong_is_said_and_nothing_is_saved(tmp_path: Path) -> Non
         await enrol("127.0.0.1", None, NAME, tls)
     with pytest.raises(InvalidInputError, match="join token"):
         await enrol("127.0.0.1", "gsw1-nonsense", NAME, tls)
-    async with door(tmp_path) as host:
+    async with pool_door(tmp_path) as host:
         token = host.token()
         host.alive.add("a")
         with pytest.raises(ConflictError, match="connected already"):
@@ -107,29 +74,53 @@ async def test_what_is_wrong_is_said_and_nothing_is_saved(tmp_path: Path) -> Non
 
 
 async def test_a_token_of_another_cluster_joins_anew(tmp_path: Path) -> None:
-    async with door(tmp_path / "one") as old, door(tmp_path / "two") as new:
+    async with pool_door(tmp_path / "one") as old, pool_door(tmp_path / "two") as new:
         await enrol("127.0.0.1", old.token(), NAME, tmp_path / "tls")
         joined = await enrol("127.0.0.1", new.token(), NAME, tmp_path / "tls")
         assert joined.is_new
         assert joined.tls.ca_pem == new.authority.ca_pem
 
 
-async def test_a_certificate_is_renewed_by_showing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with door(tmp_path) as host:
+async def test_a_token_is_not_used_up_where_the_certificate_still_counts(tmp_path: Path) -> None:
+    async with pool_door(tmp_path) as host:
         first = await enrol("127.0.0.1", host.token(), NAME, tmp_path / "tls")
         with pytest.raises(ConflictError, match="joined as a before"):
             await enrol("127.0.0.1", host.token(), NAME, tmp_path / "elsewhere")
-        monkeypatch.setattr("gswarm.client.enroll.needs_renewal", lambda cert, now: True)
-        renewed = await enrol("127.0.0.1", host.token(), NAME, tmp_path / "tls")
-        assert renewed.is_new
-        assert renewed.tls.cert_pem != first.tls.cert_pem
+        token = host.token()
+        again = await enrol("127.0.0.1", token, NAME, tmp_path / "tls")
+        assert (again.is_new, again.tls.cert_pem == first.tls.cert_pem) == (False, False)
+        assert next(info.uses_left for info in host.tokens.list() if info.id == JoinToken.parse(token).id) == 1
         lost = await enrol("127.0.0.1", host.tokens.create("client", client="a").text, NAME, tmp_path / "elsewhere")
         assert lost.is_new
+    assert (await enrol("127.0.0.1", token, NAME, tmp_path / "tls")).tls == again.tls, "the host is away"
+
+
+async def test_a_revoked_machine_joins_again_with_a_token_for_its_name(tmp_path: Path) -> None:
+    async with pool_door(tmp_path) as host:
+        first = await enrol("127.0.0.1", host.token(), NAME, tmp_path / "tls")
+        host.tokens.revoke_client(NAME)
+        with pytest.raises(ConflictError):
+            await enrol("127.0.0.1", host.token(), NAME, tmp_path / "tls")
+        again = await enrol("127.0.0.1", host.tokens.create("client", client=NAME).text, NAME, tmp_path / "tls")
+        assert again.is_new
+        assert (await host.ask("POST", "/v1/blobs/missing", again.tls, json=[]))[0] == 200
+        assert (await host.ask("POST", "/v1/blobs/missing", first.tls, json=[]))[0] == 401
+
+
+async def test_a_certificate_that_ended_needs_a_token(tmp_path: Path) -> None:
+    async with pool_door(tmp_path) as host:
+        first = await enrol("127.0.0.1", host.token(), NAME, tmp_path / "tls")
+        old = datetime.now(UTC) - timedelta(days=8)
+        key, csr = make_key_and_csr(NAME)
+        ClientTls(host.authority.issue_client(csr, NAME, now=old), key, first.tls.ca_pem).save(tmp_path / "tls")
+        with pytest.raises(UnauthenticatedError, match="has expired"):
+            await enrol("127.0.0.1", None, NAME, tmp_path / "tls")
+        assert (await enrol("127.0.0.1", host.tokens.create("client", client=NAME).text, NAME, tmp_path / "tls")).is_new
 
 
 @pytest.mark.e2e
 async def test_a_grant_over_mtls_from_join_to_commit(tmp_path: Path) -> None:
-    async with rig(tmp_path) as plain, door(tmp_path / "door", plain.host.store) as host:
+    async with rig(tmp_path) as plain, pool_door(tmp_path / "door", store=plain.host.store) as host:
         secure = ScriptedHost(plain.host.store, f"https://127.0.0.1:{host.server.port}")
         server = await start_server(secure, "127.0.0.1", 0, host.authority.issue_host())
         r: Rig = replace(plain, host=secure, server=server)

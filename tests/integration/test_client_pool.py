@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientConnectionError, ClientSession, web
 from pydantic import TypeAdapter
 
 from gswarm.client.data_server import DataServer
+from gswarm.client.devices import Devices
 from gswarm.client.jobs import JobRunner
+from gswarm.client.peer_rights import PeerRights
 from gswarm.client.pool import ClientPool
 from gswarm.datapool.disk import DiskStore
 from gswarm.datapool.layout import storage_error
@@ -98,6 +100,14 @@ async def test_inputs_come_once_and_lie_in_folders(tmp_path: Path) -> None:
         assert again[0].checkpoint_dir == dirs.base_dir
 
 
+async def test_the_host_is_asked_where_this_client_reaches_it(tmp_path: Path) -> None:
+    """What it calls itself, for example its machine's name, may mean nothing elsewhere."""
+    async with world(tmp_path) as w:
+        base = w.make("base")
+        w.places[base] = [("http://name.invalid:1", "host")]
+        assert (await w.pool.unpack("g1", base) / "part.bin").exists()
+
+
 async def test_a_checkpoint_goes_to_both_places_or_to_one(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         both = await w.pool.store_checkpoint("g1", w.snapshot(5), replicate=True)
@@ -126,13 +136,17 @@ async def test_a_full_disk_says_whether_it_is_the_hosts_and_the_snapshot_can_be_
         assert not missing(w.host, stored.manifest)
 
 
+async def nothing(_client: ClientName) -> Sequence[Digest]:
+    return ()
+
+
 def full_disk(*_args: object, **_options: object) -> None:
     raise storage_error("write a blob", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
 
 
 async def test_a_pool_on_all_addresses_names_one(tmp_path: Path) -> None:
     store = DiskStore(tmp_path / "store")
-    server = DataServer(store, None)
+    server = DataServer(store, None, PeerRights(nothing, store))
     try:
         assert (await server.start("0.0.0.0", 0, "10.0.0.7")).startswith("http://10.0.0.7:")
     finally:
@@ -140,18 +154,43 @@ async def test_a_pool_on_all_addresses_names_one(tmp_path: Path) -> None:
         store.close()
 
 
+async def test_a_pool_follows_its_machine_to_another_address(tmp_path: Path) -> None:
+    theirs = DiskStore(tmp_path / "theirs")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "part.bin").write_bytes(b"part")
+    digest, _ = ingest_folder(theirs, "test", folder)
+    server = DataServer(theirs, None, PeerRights(nothing, theirs))
+    try:
+        before = await server.start("127.0.0.1", 0)
+        assert await server.start("127.0.0.1", 0) == before
+        after = await server.start("127.0.0.2", 0)
+        assert (after, after.rpartition(":")[0]) == (server.url, "http://127.0.0.2")
+        async with ClientSession() as http:
+            async with http.get(f"{after}/v1/blobs/{digest}") as answer:
+                assert answer.status == 200
+            with pytest.raises(ClientConnectionError):
+                await http.get(f"{before}/v1/blobs/{digest}")
+        with pytest.raises(StorageError):
+            await server.start("203.0.113.1", 0)
+        assert server.url == after
+    finally:
+        await server.stop()
+        theirs.close()
+
+
 async def test_a_client_reads_from_another_client(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         theirs = DiskStore(tmp_path / "theirs")
         digest = w.make("checkpoint", 3 * MIB, store=theirs)
-        server = DataServer(theirs, None)
+        server = DataServer(theirs, None, PeerRights(nothing, theirs))
         url = await server.start("127.0.0.1", 0)
         try:
             w.places[digest] = [("http://127.0.0.1:9", "gone"), (url, "b")]
             path = await w.pool.unpack("g1", digest)
             assert (path / "part.bin").stat().st_size == 3 * MIB
             async with ClientSession() as http, http.put(f"{url}/v1/blobs/{digest}", data=b"x") as answer:
-                assert answer.status == 403
+                assert answer.status == 405
         finally:
             await server.stop()
             theirs.close()
@@ -167,7 +206,7 @@ async def test_what_nobody_has_is_said_after_a_few_tries(tmp_path: Path, monkeyp
 async def test_an_unreachable_pool_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with world(tmp_path) as w:
         digest = w.make("base")
-        w.places[digest] = [("http://127.0.0.1:9", "host")]
+        w.places[digest] = [("http://127.0.0.1:9", "b")]
         fetching = asyncio.create_task(w.pool.unpack("g1", digest))
         await asyncio.sleep(0.3)
         assert not fetching.done()
@@ -218,7 +257,7 @@ async def test_a_sweep_spares_roots_pins_and_what_is_young(tmp_path: Path) -> No
 
 def runner(w: World) -> JobRunner:
     slot = SlotSpec(SlotId("a/0"), "cpu")
-    return JobRunner(w.pool, w.directory / "client", slot, w.directory / "logs/jobs.log", FAKE_JOB)
+    return JobRunner(w.pool, w.directory / "client", slot, w.directory / "logs/jobs.log", Devices(w.directory / "devices"), FAKE_JOB)
 
 
 def prepare(dataset: str, runs: int = 2, job: str = "j1") -> JobOrder:

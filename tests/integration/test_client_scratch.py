@@ -6,6 +6,7 @@ import asyncio
 import sys
 from pathlib import Path
 
+from gswarm.client.devices import Devices
 from gswarm.client.trainer_process import Deadlines
 from gswarm.client.trainers import Trainers
 from gswarm.domain.ids import SlotId
@@ -31,6 +32,7 @@ async def test_what_a_killed_process_left_goes_before_the_next_one_starts(tmp_pa
         lambda slot, epoch, event: ready.put_nowait(event),
         lambda *_exit: None,
         Deadlines(),
+        Devices(tmp_path / "devices"),
         (sys.executable, "-c", LEAVES_A_FOLDER),
     )
     left: list[Path] = []

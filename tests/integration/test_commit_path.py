@@ -149,7 +149,7 @@ async def test_a_client_that_comes_back_at_the_moment_of_its_loss_stays(tmp_path
         await again.next(Registered)
         await host.loop.at_rest(dict)
         assert host.state.clients[A].state is ClientState.READY
-        await host.clock.advance(LEASE_TIMEOUT_S + 1, host.loop)
+        await host.clock.advance_with(host.loop, LEASE_TIMEOUT_S + 1)
         await host.loop.at_rest(dict)
         assert host.state.clients[A].state is ClientState.LOST, "its lease is watched again"
 
@@ -161,9 +161,9 @@ async def test_a_slow_disk_of_the_host_costs_no_client_its_leases(tmp_path: Path
         grant = await granted(host, client)
         manifest, look = asyncio.Event(), host.keeper.lacking
 
-        async def slow(digest: Digest) -> list[Digest]:
+        async def slow(digest: Digest, owner: str) -> list[Digest]:
             await manifest.wait()
-            return await look(digest)
+            return await look(digest, owner)
 
         monkeypatch.setattr(host.keeper, "lacking", slow)
         client.send(trained(grant))
@@ -171,7 +171,7 @@ async def test_a_slow_disk_of_the_host_costs_no_client_its_leases(tmp_path: Path
         client.send(committed(grant, host.put_checkpoint("c5")))
         while not client.outgoing.empty():
             await asyncio.sleep(0)
-        await host.clock.advance(LEASE_TIMEOUT_S * 3, host.loop)
+        await host.clock.advance_with(host.loop, LEASE_TIMEOUT_S * 3)
         manifest.set()
         assert (await answer(client, 3)).accepted
         assert host.state.clients[A].state is ClientState.READY
@@ -210,7 +210,7 @@ async def test_clients_sweep_by_what_is_a_root_when_they_are_told(tmp_path: Path
 
         monkeypatch.setattr(host.keeper, "_roots", roots)
         host.keeper.request_sweep()
-        await host.clock.advance(6, host.loop)
+        await host.clock.advance_with(host.loop, 6)
         [order] = await client.next(SweepOrder)
         assert order == SweepOrder((Digest("1" * 64), Digest("2" * 64)))
 

@@ -3,65 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
+from pool_door import PoolDoor, pool_door
 
 from gswarm import __version__
-from gswarm.datapool.disk import DiskStore
 from gswarm.domain.errors import ConflictError
-from gswarm.domain.ids import Digest
-from gswarm.host.auth import TokenStore
-from gswarm.host.pool import FAILURE_WINDOW_S, FAILURES_MAX, FailureLimit, PoolServer
+from gswarm.domain.ids import ClientName, Digest
+from gswarm.host.api.throttle import FAILURES_MAX, WINDOW_S
+from gswarm.host.clock import SystemClock
+from gswarm.host.pool import PoolServer
+from gswarm.host.rights import PoolRights
 from gswarm.wire.tls import CertificateAuthority, ClientTls, client_ssl_context, make_key_and_csr, server_name
 from gswarm.wire.token import JoinToken
 
 
-@dataclass
-class Door:
-    server: PoolServer
-    tokens: TokenStore
-    authority: CertificateAuthority
-    store: DiskStore
-    alive: set[str]
-    time_s: float = 1_000.0
+class Time:
+    """The real time and what the test adds: certificates are checked against the machine's clock."""
 
-    @property
-    def url(self) -> str:
-        return f"https://127.0.0.1:{self.server.port}"
+    added_s = 0.0
 
-    def anyone(self) -> ssl.SSLContext:
-        """Trusts the cluster, shows no certificate."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.load_verify_locations(cadata=self.authority.ca_pem.decode())
-        return context
-
-    async def join(self, body: Any, tls: ClientTls | None = None) -> tuple[int, dict[str, Any]]:
-        """``tls``: a certificate to show."""
-        context = client_ssl_context(tls) if tls is not None else self.anyone()
-        options: Any = {"ssl": context, "server_hostname": server_name("host")}
-        async with aiohttp.ClientSession() as http, http.post(f"{self.url}/v1/join", json=body, **options) as answer:
-            return answer.status, await answer.json()
+    def __call__(self) -> float:
+        return SystemClock().now_s() + self.added_s
 
 
 @pytest.fixture
-async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    authority = CertificateAuthority.create("cluster-1")
-    store = DiskStore(tmp_path / "pool")
-    tokens = TokenStore(tmp_path / "auth.db", authority, lambda: 8092, lambda: made.time_s)
-    alive: set[str] = set()
-    server = PoolServer(store, authority, tokens, authority.issue_host(), alive.__contains__, lambda: made.time_s)
-    made = Door(server, tokens, authority, store, alive)
-    await server.start("127.0.0.1", 0)
-    yield made
-    await server.stop()
-    tokens.close()
-    store.close()
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+async def door(tmp_path: Path, time: Time) -> AsyncIterator[PoolDoor]:
+    async with pool_door(tmp_path, time) as made:
+        yield made
 
 
 def request(token: str, name: str = "node-1") -> tuple[dict[str, str], bytes]:
@@ -69,7 +47,7 @@ def request(token: str, name: str = "node-1") -> tuple[dict[str, str], bytes]:
     return {"token": token, "name": name, "csr": csr.decode()}, key
 
 
-async def test_joining_gives_a_certificate_that_opens_the_pool(door: Door) -> None:
+async def test_joining_gives_a_certificate_that_opens_the_pool(door: PoolDoor) -> None:
     with door.store.ingest() as ingest:
         ingest.write(b"bytes")
         digest = ingest.commit()
@@ -89,7 +67,7 @@ async def test_joining_gives_a_certificate_that_opens_the_pool(door: Door) -> No
             assert refused.status == 401
 
 
-async def test_a_certificate_of_another_cluster_or_of_a_host_opens_nothing(door: Door) -> None:
+async def test_a_certificate_of_another_cluster_or_of_a_host_opens_nothing(door: PoolDoor) -> None:
     other = CertificateAuthority.create("cluster-2")
     key, csr = make_key_and_csr("node-1")
     stranger = ClientTls(other.issue_client(csr, "node-1"), key, door.authority.ca_pem)
@@ -102,7 +80,7 @@ async def test_a_certificate_of_another_cluster_or_of_a_host_opens_nothing(door:
             assert refused.status == 403
 
 
-async def test_a_used_token_and_nonsense_are_refused_and_too_many_tries_wait(door: Door) -> None:
+async def test_a_used_token_and_nonsense_are_refused_and_too_many_tries_wait(door: PoolDoor, time: Time) -> None:
     good = door.tokens.create("client")
     body, _key = request(good.text)
     assert (await door.join(body))[0] == 200
@@ -115,17 +93,17 @@ async def test_a_used_token_and_nonsense_are_refused_and_too_many_tries_wait(doo
         assert (await door.join({**body, "token": unknown}))[0] == 401
     fresh, _key = request(door.tokens.create("client").text, "node-2")
     status, answer = await door.join(fresh)
-    assert (status, answer["code"]) == (429, "limit")
-    door.time_s += FAILURE_WINDOW_S + 1
+    assert (status, answer["code"]) == (429, "too_many_attempts")
+    time.added_s += WINDOW_S + 1
     assert (await door.join(fresh))[0] == 200
 
 
 @pytest.mark.parametrize("body", [None, [], {}, {"token": 1, "name": "a", "csr": "x"}, {"token": "x" * 70_000, "name": "a", "csr": "x"}])
-async def test_malformed_requests_get_400(door: Door, body: Any) -> None:
+async def test_malformed_requests_get_400(door: PoolDoor, body: Any) -> None:
     assert (await door.join(body))[0] == 400
 
 
-async def test_the_name_of_a_living_client_is_not_given_away_and_the_token_stays(door: Door) -> None:
+async def test_the_name_of_a_living_client_is_not_given_away_and_the_token_stays(door: PoolDoor) -> None:
     body, _key = request(door.tokens.create("client").text)
     door.alive.add("node-1")
     assert (await door.join(body))[0] == 409
@@ -133,7 +111,7 @@ async def test_the_name_of_a_living_client_is_not_given_away_and_the_token_stays
     assert (await door.join(body))[0] == 200
 
 
-async def test_an_offline_clients_name_goes_to_nobody_but_itself(door: Door) -> None:
+async def test_an_offline_clients_name_goes_to_nobody_but_itself(door: PoolDoor) -> None:
     body, key = request(door.tokens.create("client").text)
     _, answer = await door.join(body)
     tls = ClientTls(answer["certificate"].encode(), key, answer["ca"].encode())
@@ -148,13 +126,13 @@ async def test_an_offline_clients_name_goes_to_nobody_but_itself(door: Door) -> 
     assert (await door.join(request(door.tokens.create("client").text)[0], tls))[0] == 200, "renewal, also just after a restart"
 
 
-async def test_who_has_no_token_learns_nothing_about_names(door: Door) -> None:
+async def test_who_has_no_token_learns_nothing_about_names(door: PoolDoor) -> None:
     door.alive.add("node-1")
     unknown = JoinToken.new(door.authority.fingerprint, 1).format()
     assert (await door.join(request(unknown)[0]))[0] == 401
 
 
-async def test_a_request_without_a_length_is_read_no_further_than_the_limit(door: Door) -> None:
+async def test_a_request_without_a_length_is_read_no_further_than_the_limit(door: PoolDoor) -> None:
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -172,7 +150,7 @@ async def test_a_request_without_a_length_is_read_no_further_than_the_limit(door
     assert sent < 8 * 1024 * 1024
 
 
-async def test_a_client_of_another_version_is_told_so_and_keeps_its_token(door: Door) -> None:
+async def test_a_client_of_another_version_is_told_so_and_keeps_its_token(door: PoolDoor) -> None:
     body, _key = request(door.tokens.create("client").text)
     status, answer = await door.join({**body, "version": "99.1.0"})
     assert (status, answer["code"]) == (426, "incompatible_version")
@@ -180,33 +158,38 @@ async def test_a_client_of_another_version_is_told_so_and_keeps_its_token(door: 
     assert (await door.join({**body, "version": __version__}))[0] == 200
 
 
-async def test_two_tries_at_once_with_one_token_let_one_in(door: Door) -> None:
+async def test_two_tries_at_once_with_one_token_let_one_in(door: PoolDoor) -> None:
     token = door.tokens.create("client").text
     answers = await asyncio.gather(*(door.join(request(token, f"node-{number}")[0]) for number in range(5)))
     assert sorted(status for status, _answer in answers) == [200, 401, 401, 401, 401]
 
 
-async def test_the_ca_is_open_to_anyone(door: Door) -> None:
+async def test_the_ca_is_open_to_anyone(door: PoolDoor) -> None:
     async with aiohttp.ClientSession() as http, http.get(f"{door.url}/v1/ca", ssl=door.anyone()) as answer:
         assert await answer.read() == door.authority.ca_pem
 
 
-async def test_a_port_in_use_is_said(door: Door) -> None:
-    second = PoolServer(door.store, door.authority, door.tokens, None, lambda name: False, lambda: 0.0)
+async def test_a_port_in_use_is_said(door: PoolDoor) -> None:
+    second = PoolServer(door.store, door.tokens, None, door.door, cast(PoolRights, door.rights), lambda name: False, lambda: 0.0)
     with pytest.raises(ConflictError, match=f"port {door.server.port}.*choose another with --pool-port"):
         await second.start("127.0.0.1", door.server.port)
 
 
-def test_failures_are_counted_by_address_and_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gswarm.host.pool.ADDRESSES_MAX", 3)
-    time_s = [0.0]
-    limit = FailureLimit(lambda: time_s[0])
-    for _ in range(FAILURES_MAX):
-        limit.failed("1.1.1.1")
-    assert limit.retry_after_s("1.1.1.1") == FAILURE_WINDOW_S
-    assert limit.retry_after_s("2.2.2.2") == 0
-    for number in range(5):
-        limit.failed(f"3.3.3.{number}")
-    assert len(limit._failures_s) == 3
-    time_s[0] = FAILURE_WINDOW_S + 1
-    assert limit.retry_after_s("3.3.3.4") == 0
+async def test_who_has_no_right_to_a_blob_that_is_here_must_bring_it_in_full(door: PoolDoor) -> None:
+    here, guest = door.put(b"bytes of somebody else"), await asyncio.to_thread(door.member, "a")
+    door.rights.forbidden.add((ClientName("a"), here))
+    path = f"/v1/blobs/{here}"
+    assert await door.ask("POST", "/v1/blobs/missing", guest, json=[here]) == (200, [here])
+    for method, query in (("GET", ""), ("GET", "?upload=1"), ("GET", "?offset=0&upload"), ("HEAD", ""), ("HEAD", "?verify=1")):
+        assert (await door.ask(method, path + query, guest))[0] == 403, (method, query)
+    assert (await door.ask("PUT", path, guest, data=b"something else"))[0] == 422, "the bytes are looked at"
+    assert (await door.ask("PUT", path, guest, data=b"bytes of somebody else"))[0] == 201
+    assert door.rights.brought == [("a", here)]
+    door.rights.forbidden.clear()
+    assert await door.ask("POST", "/v1/blobs/missing", guest, json=[here]) == (200, [])
+
+
+async def test_a_revoked_certificate_proves_no_name(door: PoolDoor) -> None:
+    guest = await asyncio.to_thread(door.member, "a")
+    door.tokens.revoke_client("a")
+    assert (await door.join(request(door.token(), "a")[0], guest))[0] == 409

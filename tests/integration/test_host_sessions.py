@@ -166,7 +166,7 @@ async def test_a_late_report_is_refused_counted_and_shown(tmp_path: Path) -> Non
         client = await host.connected("a")
         grant = await prepared(host, client, runs=1)
         await client.cut()
-        await host.clock.advance(LEASE_TIMEOUT_S + 1, host.loop)
+        await host.clock.advance_with(host.loop, LEASE_TIMEOUT_S + 1)
         assert host.state.clients[A].state is ClientState.LOST
         other = await host.connected("b")
         again = (await other.next(GrantOrder))[0]
@@ -238,12 +238,12 @@ async def test_a_second_client_of_a_name_is_refused_while_the_first_lives(tmp_pa
         first = await host.connected("a", "i1")
         assert isinstance(await host.connect("a", "i2").ended(), ConflictError)
         assert first.error is None
-        await host.clock.advance(LEASE_TIMEOUT_S - 1, host.loop)
+        await host.clock.advance_with(host.loop, LEASE_TIMEOUT_S - 1)
         first.send(Heartbeat(0.0))
         await first.hear()
-        await host.clock.advance(LEASE_TIMEOUT_S - 1, host.loop)
+        await host.clock.advance_with(host.loop, LEASE_TIMEOUT_S - 1)
         assert isinstance(await host.connect("a", "i2").ended(), ConflictError)
-        await host.clock.advance(2, host.loop)
+        await host.clock.advance_with(host.loop, 2)
         await host.connected("a", "i2")
         assert isinstance(await first.ended(), UnavailableError)
         assert host.state.clients[A].incarnation == "i2"
@@ -289,7 +289,7 @@ async def test_a_refused_registration_leaves_nothing_behind(tmp_path: Path) -> N
         intruder = Register(B, "i1", "0.1.0", "", (host.state.slots[next(iter(host.state.slots))].spec,))
         with pytest.raises(GswarmError, match="belongs to client a"):
             await anext(host.sessions.session(Peer("b", "client"), intruder, _silence()))
-        await host.clock.advance(LEASE_TIMEOUT_S * 3, host.loop)
+        await host.clock.advance_with(host.loop, LEASE_TIMEOUT_S * 3)
         assert B not in host.state.clients
         assert host.sessions.connected == frozenset()
 
@@ -306,7 +306,7 @@ async def test_a_silent_client_is_lost_and_its_session_ended(tmp_path: Path) -> 
     async with rig(tmp_path) as host:
         silent, talking = await host.connected("a"), await host.connected("b")
         for _ in range(4):
-            await host.clock.advance(LEASE_TIMEOUT_S / 3, host.loop)
+            await host.clock.advance_with(host.loop, LEASE_TIMEOUT_S / 3)
             talking.send(Heartbeat(0.0))
             await talking.hear()
         assert isinstance(await silent.ended(), UnavailableError)
@@ -321,7 +321,7 @@ async def test_after_a_restart_every_client_gets_a_whole_lease_to_come_back(tmp_
         client = await host.connected("a")
         grant = await prepared(host, client, runs=1)
     async with rig(tmp_path) as host:
-        await host.clock.advance(LEASE_TIMEOUT_S - 1, host.loop)
+        await host.clock.advance_with(host.loop, LEASE_TIMEOUT_S - 1)
         assert host.state.clients[A].state is ClientState.READY
         held = tuple(HeldGrantInfo(one.run, one.generation) for one in host.state.runs[grant.run].grants)
         back = await host.connected("a", held=held)
@@ -330,7 +330,7 @@ async def test_after_a_restart_every_client_gets_a_whole_lease_to_come_back(tmp_
         assert (await acked(back, 3)).accepted
     async with rig(tmp_path) as host:
         assert host.state.runs[grant.run].position == 5
-        await host.clock.advance(LEASE_TIMEOUT_S + 1, host.loop)
+        await host.clock.advance_with(host.loop, LEASE_TIMEOUT_S + 1)
         assert host.state.clients[A].state is ClientState.LOST
 
 
@@ -429,10 +429,10 @@ async def test_the_undo_window_closes_by_a_timer_also_over_a_restart(tmp_path: P
             client.send(GrantReturnedReport(one.generation + 5, one.run, one.generation))
         await client.next(Ack, 2)
         assert host.state.runs[grant.run].state is RunState.DELETING
-        await host.clock.advance(30, host.loop)
+        await host.clock.advance_with(host.loop, 30)
         assert host.state.runs[grant.run].state is RunState.DELETING
     async with rig(tmp_path) as host:
-        await host.clock.advance(120, host.loop)
+        await host.clock.advance_with(host.loop, 120)
         assert host.state.runs[grant.run].state is RunState.DELETED
 
 
@@ -450,7 +450,7 @@ async def test_a_sweep_takes_what_nothing_refers_to_and_tells_the_clients(tmp_pa
                 os.utime(host.store.path(blob), (host.clock.time_s - GRACE_S - 60,) * 2)
         host.keeper.request_sweep()
         host.keeper.request_sweep()
-        await host.clock.advance(6, host.loop)
+        await host.clock.advance_with(host.loop, 6)
         order = (await client.next(SweepOrder))[0]
         assert isinstance(order, SweepOrder)
         assert report.checkpoint.manifest in order.roots
@@ -466,7 +466,7 @@ async def test_a_checkpoint_that_is_being_committed_is_safe_from_the_sweep(tmp_p
             os.utime(host.store.path(blob), (host.clock.time_s - GRACE_S - 60,) * 2)
         assert await host.keeper.lacking(manifest) == []
         host.keeper.request_sweep()
-        await host.clock.advance(6, host.loop)
+        await host.clock.advance_with(host.loop, 6)
         await host.keeper.close()
         assert host.store.has(manifest)
 

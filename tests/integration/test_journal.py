@@ -170,7 +170,7 @@ def test_what_cannot_be_opened_says_so(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         SqliteJournal(tmp_path / "file" / "journal.db")
     (tmp_path / "journal.db").write_bytes(b"this is no database at all, it only has the name of one" * 30)
-    with pytest.raises(StorageError):
+    with pytest.raises(CorruptDataError, match="not a database"):
         SqliteJournal(tmp_path / "journal.db")
 
 
@@ -181,7 +181,7 @@ def test_a_journal_of_another_cluster_or_a_newer_format_is_refused(path: Path) -
     with pytest.raises(ConflictError, match="belongs to cluster cluster-1"):
         SqliteJournal(path, "cluster-2")
     with sqlite3.connect(path) as db:
-        db.execute("UPDATE meta SET value = '2' WHERE key = 'format'")
+        db.execute("UPDATE meta SET value = '3' WHERE key = 'format'")
     with pytest.raises(IncompatibleVersionError):
         SqliteJournal(path)
 
@@ -228,6 +228,10 @@ def test_a_snapshot_ahead_of_the_journal_is_not_used(path: Path) -> None:
     journal.append(entries(2))
     journal.save_snapshot(7, b"of a journal that was restored from a backup")
     assert journal.newest_snapshot() is None
+    journal.close()
+    journal = SqliteJournal(path)
+    journal.append(entries(5))
+    assert (journal.last_seq, journal.newest_snapshot()) == (7, None), "entry 7 is another one now"
 
 
 # ---- the state from the journal ----------------------------------------------------------------------------------------

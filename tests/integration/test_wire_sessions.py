@@ -157,6 +157,11 @@ async def test_an_expired_host_certificate_is_refused(ca: CertificateAuthority) 
 async def test_another_clients_name_is_refused(ca: CertificateAuthority) -> None:
     host = EchoHost()
     async with linked(host, ca.issue_host(), client_tls(ca, "a"), "b") as link:
+        with pytest.raises(ForbiddenError, match="'a' cannot speak as 'b'"):
+            await converse(link, register("b"))
+        with pytest.raises(ForbiddenError, match="'a' cannot speak as 'b'"):
+            await link.locate([])
+    async with linked(host, ca.issue_host(), client_tls(ca, "a"), "a") as link:
         with pytest.raises(ForbiddenError, match="'a' cannot register as 'b'"):
             await converse(link, register("b"))
     assert host.peers == []

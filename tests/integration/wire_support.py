@@ -45,6 +45,10 @@ class EchoHost:
         async for batch in batches:
             yield batch.seq
 
+    async def reach(self, peer: Peer, client: ClientName) -> Sequence[Digest]:
+        self.peers.append(peer)
+        return ()
+
     async def locate(self, peer: Peer, digests: Sequence[Digest]) -> dict[Digest, list[tuple[str, str]]]:
         self.peers.append(peer)
         return {digest: [("https://10.0.0.7:4000", peer.name), ("https://10.0.0.1:8092", "host")] for digest in digests}

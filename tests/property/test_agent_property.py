@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from gswarm.client import agent_events as ev
 from gswarm.client.agent import AgentState
-from gswarm.client.agent_model import precision_of
+from gswarm.client.agent_model import WITH_TRAINER_PHASES, precision_of
 from gswarm.domain.ids import Digest, JobId, RunId
 from gswarm.domain.messages import (
     Ack,
@@ -175,7 +175,12 @@ class World:
                 process.remove(run, generation)
                 process.drops.append(run)
             case DropRun(run):
-                assert not any(order.run == run for order, _ in process.ranges), "memory of a run dropped under its range"
+                grants = self.agent.book.grants
+                over = [(order.run, order.generation) for order, _ in process.ranges if order.run == run]
+                busy = [key for key in over if key in grants and grants[key].phase in WITH_TRAINER_PHASES]
+                assert not busy, "memory of a run dropped under its range"
+                for key in over:
+                    process.remove(*key)
                 process.drops.append(run)
 
     # ---- what can happen -----------------------------------------------------------------------------------------

@@ -51,8 +51,8 @@ def test_a_name_stays_in_its_folder_or_is_refused(name: str) -> None:
     st.randoms(),
 )
 def test_manifests_round_trip_in_one_form(names: list[str], meta: dict[str, str], random: object) -> None:
-    entries = [Entry(name, ZERO, index) for index, name in enumerate(names)]
     try:
+        entries = [Entry(name, ZERO, index) for index, name in enumerate(names)]
         manifest = Manifest("test", tuple(entries), tuple(meta.items()))
     except InvalidInputError:
         return

@@ -83,6 +83,7 @@ grants = st.builds(
     warm_start=st.booleans(),
     durability=st.sampled_from([durability.value for durability in Durability]),
     first_step=steps,
+    trusted_code=tuples(digests),
 )
 registers = st.builds(
     m.Register,

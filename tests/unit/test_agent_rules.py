@@ -22,7 +22,7 @@ from gswarm.domain.messages import (
 )
 from gswarm.domain.plan import Checkpoint, Failure, JobKind
 from gswarm.domain.spec import RunSpec
-from gswarm.training.protocol import AbortRange, RangeDropped, RangeFailed, RangeTrained, Ready, StopRange
+from gswarm.training.protocol import AbortRange, DropRun, RangeDropped, RangeFailed, RangeTrained, Ready, StopRange
 
 R1, R2 = RunId("r1"), RunId("r2")
 DIED = Failure("trainer_died", "killed", machine_suspect=True)
@@ -97,6 +97,26 @@ def test_a_repeated_order_is_ignored_and_an_overtaken_one_given_back() -> None:
     assert bench.feed(ev.GrantReceived(order(generation=3))) == []
     assert reports(bench.feed(ev.GrantReceived(order(generation=2)))) == [GrantReturnedReport(1, R1, 2)]
     assert [info.generation for info in bench.agent.held()] == [3]
+
+
+def test_what_a_process_may_still_hold_of_a_range_that_never_came_to_it_is_dropped() -> None:
+    """There was no room for its snapshot: somebody else trains these steps, and the process must not go on from its own weights."""
+    bench = Bench()
+    bench.training(order())
+    bench.say(trained(R1, 1, 10))
+    following = order(generation=2, start=10, end=20)
+    bench.feed(ev.GrantReceived(following))
+    assert "TrainGrant" in kinds(bench.ready(following))
+    effects = bench.say(RangeFailed(R1, 2, Failure("storage", "no room", machine_suspect=True)))
+    assert ev.SendToTrainer(0, 1, DropRun(R1)) in effects
+
+
+def test_a_run_is_dropped_behind_the_range_that_ends_after_the_next_one_has_failed() -> None:
+    bench = Bench()
+    bench.training(order(), order(generation=2, start=10, end=20))
+    effects = bench.say(RangeFailed(R1, 2, Failure("storage", "no room", machine_suspect=True)))
+    assert ev.SendToTrainer(0, 1, DropRun(R1)) not in effects
+    assert ev.SendToTrainer(0, 1, DropRun(R1)) in bench.say(trained(R1, 1, 10))
 
 
 def test_a_chunk_is_reported_at_once_and_committed_after_it_is_stored() -> None:

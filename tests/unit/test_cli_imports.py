@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -22,14 +22,15 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert done.stdout.strip()
 
 
-def test_help_answers_in_half_a_second() -> None:
+def test_help_takes_less_than_half_a_second_of_a_core() -> None:
+    """Processor time, the best of three: what else the machine does at the same time is not counted."""
     times_s = []
     for _ in range(3):
-        began_s = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([sys.executable, "-m", "gswarm", "--help"], capture_output=True, check=True, timeout=60)
-        times_s.append(time.perf_counter() - began_s)
-    # The best of three, with room for a machine that does other things at the same time.
-    assert min(times_s) < 0.8
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times_s.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+    assert min(times_s) < 0.5
 
 
 def test_commands_that_ask_a_host_import_no_server_and_no_torch() -> None:

@@ -8,25 +8,26 @@ from pathlib import Path
 
 import pytest
 
+from auth_kit import AUTHORITY, CSR, CountingHasher, Time
 from gswarm.domain.errors import ConflictError, InvalidInputError, NotFoundError, UnauthenticatedError
+from gswarm.host import auth
 from gswarm.host.auth import TokenStore
-from gswarm.wire.tls import CertificateAuthority, make_key_and_csr, peer_of
+from gswarm.wire.tls import CertificateAuthority, peer_of
 from gswarm.wire.token import ApiToken, JoinToken
 
-AUTHORITY = CertificateAuthority.create("cluster-1")
-_KEY, CSR = make_key_and_csr("node-1")
-
-
-class Time:
-    now_s = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now_s
+REAL_HASHER = auth.HASHER
 
 
 @pytest.fixture
 def time() -> Time:
     return Time()
+
+
+@pytest.fixture(autouse=True)
+def hasher(monkeypatch: pytest.MonkeyPatch) -> CountingHasher:
+    counting = CountingHasher()
+    monkeypatch.setattr(auth, "HASHER", counting)
+    return counting
 
 
 @pytest.fixture
@@ -207,3 +208,84 @@ def test_revoking_twice_is_once_and_unknown_ids_are_said(tokens: TokenStore, tim
     assert tokens.list()[0].revoked_at_s == 1_000.0
     with pytest.raises(NotFoundError):
         tokens.revoke("nope")
+
+
+# ---- hashes -------------------------------------------------------------------------------------------------------------
+
+
+def test_secrets_are_hashed_with_argon2id_as_owasp_asks(tokens: TokenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "HASHER", REAL_HASHER)
+    tokens.create("viewer")
+    with sqlite3.connect(tmp_path / "auth.db") as reader:
+        [(secret_hash,)] = reader.execute("SELECT secret_hash FROM tokens").fetchall()
+    assert secret_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+
+
+def test_a_proven_secret_is_remembered_and_what_ends_it_acts_at_once(hasher: CountingHasher, tokens: TokenStore, time: Time) -> None:
+    lasting, short = tokens.create("admin"), tokens.create("viewer", ttl_s=10)
+    for _ in range(1_000):
+        tokens.authenticate(lasting.text)
+        tokens.authenticate(short.text)
+    assert hasher.verified == 2
+    time.now_s += 10
+    with pytest.raises(UnauthenticatedError, match="expired"):
+        tokens.authenticate(short.text)
+    tokens.revoke(lasting.id)
+    with pytest.raises(UnauthenticatedError, match="revoked"):
+        tokens.authenticate(lasting.text)
+    with pytest.raises(UnauthenticatedError, match="revoked"):
+        tokens.principal(lasting.id)
+
+
+def test_what_is_remembered_is_no_secret_and_opens_to_no_other_secret(hasher: CountingHasher, tokens: TokenStore) -> None:
+    made = tokens.create("admin")
+    tokens.authenticate(made.text)
+    parsed = ApiToken.parse(made.text)
+    kept = repr(tokens._proven)
+    assert parsed.secret.hex() not in kept
+    assert parsed.secret_digest not in kept
+    for _ in range(3):
+        with pytest.raises(UnauthenticatedError, match="unknown here"):
+            tokens.authenticate(ApiToken(made.id, b"x" * 20).format())
+    assert hasher.verified == 4
+    assert tokens.authenticate(made.text).role == "admin"
+    assert hasher.verified == 4
+
+
+def test_memory_of_proven_secrets_has_a_limit(hasher: CountingHasher, tokens: TokenStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "REMEMBERED_MAX", 3)
+    made = [tokens.create("viewer") for _ in range(5)]
+    for token in made:
+        tokens.authenticate(token.text)
+    assert list(tokens._proven) == [token.id for token in made[2:]]
+    tokens.authenticate(made[0].text)
+    assert hasher.verified == 6
+
+
+def test_a_token_that_is_revoked_during_its_slow_hash_is_refused(
+    hasher: CountingHasher, tokens: TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = tokens.create("admin")
+    verify = hasher.verify
+
+    def revoked_meanwhile(secret_hash: str, digest: str) -> bool:
+        tokens.revoke(made.id)
+        return verify(secret_hash, digest)
+
+    monkeypatch.setattr(hasher, "verify", revoked_meanwhile)
+    with pytest.raises(UnauthenticatedError, match="revoked"):
+        tokens.authenticate(made.text)
+    assert not tokens._proven
+
+
+def test_the_principal_of_an_id_is_that_of_its_token(tokens: TokenStore, time: Time) -> None:
+    made, join = tokens.create("operator", ttl_s=10), tokens.create("client")
+    assert tokens.principal(made.id).role == "operator"
+    tokens.authenticate(made.text)
+    assert tokens.principal(made.id).role == "operator"
+    for wrong in (join.id, "nope"):
+        with pytest.raises(UnauthenticatedError):
+            tokens.principal(wrong)
+    time.now_s += 10
+    with pytest.raises(UnauthenticatedError, match="expired"):
+        tokens.principal(made.id)

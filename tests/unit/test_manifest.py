@@ -112,8 +112,8 @@ def test_what_is_missing_is_named(store: DiskStore, folder: Path, tmp_path: Path
 
 
 def test_links_to_files_count_as_files_and_other_things_are_refused(store: DiskStore, folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "elsewhere").write_text("linked")
-    (folder / "link").symlink_to(tmp_path / "elsewhere")
+    (folder / "target").write_text("linked")
+    (folder / "link").symlink_to("target")
     _, manifest = ingest_folder(store, "checkpoint", folder)
     assert store.path(manifest.entry("link").digest).read_text() == "linked"
     before = set(store.digests())
@@ -121,6 +121,11 @@ def test_links_to_files_count_as_files_and_other_things_are_refused(store: DiskS
     with pytest.raises(InvalidInputError, match="link to a folder"):
         ingest_folder(store, "checkpoint", folder, move=True)
     (folder / "loop").unlink()
+    (tmp_path / "elsewhere").write_text("another's")
+    (folder / "out").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InvalidInputError, match="leads out of"):
+        ingest_folder(store, "checkpoint", folder, move=True)
+    (folder / "out").unlink()
     os.mkfifo(folder / "pipe")
     with pytest.raises(InvalidInputError, match="no regular file"):
         ingest_folder(store, "checkpoint", folder, move=True)

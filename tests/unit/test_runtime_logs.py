@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from gswarm.runtime.logs import BackgroundHandler, JsonFormatter
+from gswarm.runtime.logs import BackgroundHandler, JsonFormatter, PlainFormatter
 
 
 class StalledReader(io.StringIO):
@@ -71,3 +71,12 @@ def test_lines_are_written_in_order_and_the_end_waits_for_them() -> None:
         handler.emit(record(str(number)))
     handler.finish()
     assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == [str(number) for number in range(200)]
+
+
+def test_lines_for_people_cannot_be_forged_or_coloured() -> None:
+    formatter = PlainFormatter()
+    record = logging.makeLogRecord({"name": "gswarm.host", "levelname": "WARNING", "msg": "run %s failed: %s"})
+    record.args = ("r1", "\x1b[31mno\x1b[0m\n2026-01-01 00:00:00,000 INFO    gswarm.host: all is well\u202e")
+    first, second = formatter.format(record).split("\n")
+    assert first.endswith("WARNING gswarm.host: run r1 failed: [31mno[0m")
+    assert second == "    2026-01-01 00:00:00,000 INFO    gswarm.host: all is well"

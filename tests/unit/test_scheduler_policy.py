@@ -206,6 +206,52 @@ def test_freed_slots_are_kept_for_the_gang_whose_turn_it_is() -> None:
     assert cluster.queue("a/0") == cluster.queue("a/1") == ["r5"]
 
 
+def test_a_gang_that_has_failed_on_the_only_client_large_enough_is_tried_there_again() -> None:
+    cluster = Cluster()
+    cluster.client("a", 2)
+    cluster.client("b", 1)
+    [run] = cluster.experiment(gpus_per_run=2)
+    cluster.fail(cluster.grant(run.id))
+    assert run.state is RunState.RUNNING, "it waits for another client, and none is large enough"
+    assert gang(cluster.grant(run.id)) == {"a/0", "a/1"}
+
+
+def test_a_gang_whose_run_avoids_the_free_slots_has_them_kept_all_the_same() -> None:
+    """What ran ahead there would be called back for it at once, and given again, without end."""
+    cluster = Cluster()
+    cluster.client("a", 2)
+    [run] = cluster.experiment("gang", gpus_per_run=2, priority=8)
+    cluster.client("a", 3, held=[(run.id, 1)])
+    cluster.experiment("low", runs=4)
+    cluster.fail(cluster.grant(run.id))
+    assert only(cluster.effects, SendGrant) == []
+    [stop] = only(cluster.effects, SendStop)
+    cluster.give_back(cluster.grant(stop.run, -1))
+    assert only(cluster.effects, SendGrant) == []
+    cluster.train(cluster.active("a/2"))
+    assert "a/2" in gang(cluster.grant(run.id))
+
+
+def test_nothing_is_called_back_for_a_run_that_avoids_the_slot() -> None:
+    """It would be given again at once, and called back again, without end."""
+    cluster = Cluster()
+    cluster.client("a", 1)
+    cluster.client("b", 1)
+    low = cluster.experiment("low", runs=4)
+    [urgent] = cluster.experiment("urgent", priority=8)
+    for run in low:
+        for grant in [one for one in run.grants if one.phase is GrantPhase.STOPPING]:
+            cluster.give_back(grant)
+    cluster.fail(cluster.grant(urgent.id))
+    assert urgent.avoid_slots
+    for _ in range(20):
+        called_back = [one for run in low for one in run.grants if one.phase is GrantPhase.STOPPING]
+        if not called_back:
+            return
+        cluster.give_back(called_back[0])
+    raise AssertionError("grants are given and called back without end")
+
+
 def test_a_gang_too_large_for_any_client_holds_nothing_back() -> None:
     cluster = Cluster()
     cluster.client("a", 2)

@@ -151,3 +151,13 @@ def test_a_log_that_cannot_be_written(logs: RunLogStore, tmp_path: Path) -> None
     os.mkdir(tmp_path / "logs" / "r1.log")
     with pytest.raises(StorageError):
         logs.append([line("x")])
+
+
+def test_texts_of_nothing_but_line_ends_fill_no_disk(logs: RunLogStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gswarm.profiler.run_logs.LINES_PER_APPEND_MAX", 10)
+    logs.append([line("first"), line("\n" * 10_000), line("last")])
+    found = logs.read(R1)
+    assert len(found) == 11
+    assert (found[0][1].text, found[-1][1].level, found[-1][1].text) == ("first", "warning", "lines behind these 10 are left out")
+    logs.append([line(str(number)) for number in range(10)])
+    assert texts(logs.read(R1, 11)) == [str(number) for number in range(10)]

@@ -187,3 +187,17 @@ def test_closing(tmp_path: Path) -> None:
     for use in (lambda: store.append([]), lambda: store.query(R1, "loss"), lambda: store.delete_run(R1)):
         with pytest.raises(InvariantError):
             use()
+
+
+def test_a_run_has_a_limit_of_metrics_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gswarm.profiler.sqlite_series.METRICS_PER_RUN_MAX", 3)
+    for again in range(2):
+        store = SqliteSeriesStore(tmp_path / "series.db")
+        store.append([step(again, **{f"{again}m{number}": 1.0 for number in range(5)}, loss=2.0)])
+        store.append([step(again, run=R2, loss=3.0, other=1.0)])
+        assert store.metrics(R1) == ["0m0", "0m1", "0m2"], "also after a restart"
+        assert store.metrics(R2) == ["loss", "other"], "another run has room"
+        store.append([step(9, **{"0m1": 7.0})])
+        assert store.query(R1, "0m1", 9) == [(9, 7.0, 9.0)]
+        assert store.refused_values == (3 if again == 0 else 6)
+        store.close()

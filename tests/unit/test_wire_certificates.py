@@ -182,11 +182,11 @@ def test_server_names() -> None:
     assert server_name("node-1") == "node-1.client.gswarm.internal"
 
 
-def test_renewal_is_due_after_two_thirds(ca: CertificateAuthority) -> None:
-    cert_pem = ca.issue_host(ttl=timedelta(hours=29), now=NOW).cert_pem
+def test_renewal_is_due_after_a_third(ca: CertificateAuthority) -> None:
+    cert_pem = ca.issue_host(ttl=timedelta(hours=24), now=NOW).cert_pem
     assert not needs_renewal(cert_pem, NOW)
-    assert not needs_renewal(cert_pem, NOW + timedelta(hours=18, minutes=59))
-    assert needs_renewal(cert_pem, NOW + timedelta(hours=19))
+    assert not needs_renewal(cert_pem, NOW + timedelta(hours=7, minutes=59))
+    assert needs_renewal(cert_pem, NOW + timedelta(hours=8))
     with pytest.raises(InvalidInputError):
         needs_renewal(b"no certificate", NOW)
 
@@ -204,8 +204,11 @@ def test_why_a_certificate_will_be_refused(ca: CertificateAuthority) -> None:
 
 def test_the_peer_in_a_certificate_of_ssl() -> None:
     subject = ((("organizationName", "c1"),), (("organizationalUnitName", "client"),), (("commonName", "a"),))
-    assert peer_name_from_ssl({"subject": subject}) == Peer("a", "client")
-    for nothing in (None, {}, {"subject": ()}, {"subject": subject[:2]}):
+    ends = "Jan  1 00:00:00 2030 GMT"
+    assert peer_name_from_ssl({"subject": subject, "notAfter": ends}) == Peer("a", "client")
+    enrolled = peer_name_from_ssl({"subject": (*subject, (("serialNumber", "e1"),)), "notAfter": ends})
+    assert (enrolled.enrolment, enrolled.expires_at_s) == ("e1", NOW.timestamp())
+    for nothing in (None, {}, {"subject": ()}, {"subject": subject[:2], "notAfter": ends}, {"subject": subject, "notAfter": "never"}):
         with pytest.raises(UnauthenticatedError):
             peer_name_from_ssl(nothing)
     with pytest.raises(InvalidInputError, match="not one of a gswarm cluster"):

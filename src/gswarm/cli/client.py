@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gswarm.cli.host import ConfigFile, load_config
-from gswarm.cli.output import Column, Format, Json, Output, column, moment, print_json, say, show_item, show_rows, size, text
+from gswarm.cli.output import Column, Format, Json, Output, column, moment, print_json, put, say, show_item, show_rows, size, text
 from gswarm.cli.reach import data_dir as default_data_dir
 from gswarm.cli.reach import open_host
 from gswarm.domain.errors import GswarmError, InvalidInputError, NotFoundError
@@ -198,7 +198,7 @@ def _done(document: Json, line: str, output: Format) -> None:
     if output is Format.JSON:
         print_json(document)
     elif output is Format.QUIET:
-        print(document["name"])
+        put(document["name"])
     else:
         say(output, line)
 
@@ -220,7 +220,15 @@ def resume(name: ClientName, output: Output = Format.TABLE) -> None:
 
 
 @app.command("disconnect")
-def disconnect(name: ClientName, output: Output = Format.TABLE) -> None:
+def disconnect(
+    name: ClientName,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Cut it off now, and never take its certificate again.")] = False,
+    output: Output = Format.TABLE,
+) -> None:
     """Ask a client to leave; it hands in what it has and ends."""
     with open_host() as host:
+        if revoke:
+            host.revoke_client(name)
+            _done({"name": name, "revoked": True}, f"{name} is cut off and its certificate is revoked", output)
+            return
         _done(host.disconnect_client(name), f"{name} was asked to leave", output)

@@ -8,7 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gswarm.cli import results as leaderboard
-from gswarm.cli.output import Column, Format, Json, Output, column, duration, moment, number, print_json, say, show_item, show_rows, text
+from gswarm.cli.output import (
+    Column,
+    Format,
+    Json,
+    Output,
+    column,
+    duration,
+    moment,
+    number,
+    print_json,
+    put,
+    say,
+    show_item,
+    show_rows,
+    text,
+)
 from gswarm.cli.reach import open_host
 from gswarm.cli.run_data import show_explanation
 from gswarm.domain.errors import GswarmError, TrainingError, error_from_code
@@ -56,7 +71,7 @@ def submit(
         _warn_without_clients(host, output)
         experiment = wait_until_prepared(host, experiment["id"])
     if output is Format.TABLE:
-        print(f"{experiment['id']} ({experiment['name']}) is {experiment['state']} with {runs_text(experiment['runs'])}")
+        put(f"{experiment['id']} ({experiment['name']}) is {experiment['state']} with {runs_text(experiment['runs'])}")
         print(f"follow it: gswarm experiment watch {experiment['id']}")
         return
     show_item(output, experiment, [])
@@ -109,13 +124,13 @@ def _show_plan(file: Path, name: str | None, output: Format) -> None:
         if output is Format.JSON:
             print_json(plan)
         else:
-            print(plan["name"])
+            put(plan["name"])
         return
     for note in plan["notes"]:
-        print(f"note: {note}")
+        put(f"note: {note}")
     rows = [{"id": str(index), "changes": run["changes"]} for index, run in enumerate(plan["runs"], start=1)]
     show_rows(output, rows, [number("run", "id"), column("changes", "changes")])
-    print(f"{plan['name']}: the file is valid and makes {runs_text(len(rows))}; model and data are checked when it is submitted")
+    put(f"{plan['name']}: the file is valid and makes {runs_text(len(rows))}; model and data are checked when it is submitted")
 
 
 @app.command("list")
@@ -219,6 +234,6 @@ def restore(experiment: ExperimentRef, output: Output = Format.TABLE) -> None:
 def _done(document: Json, output: Format) -> None:
     match output:
         case Format.TABLE:
-            print(f"{document['id']} ({document['name']}) is {document['state']}: {text(document['states'])}")
+            put(f"{document['id']} ({document['name']}) is {document['state']}: {text(document['states'])}")
         case _:
             show_item(output, document, [])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gswarm.cli.output import Format, Json, Output, duration, say, show_item, warn
+from gswarm.cli.output import Format, Json, Output, duration, moment, say, show_item, size, warn
 from gswarm.cli.reach import data_dir as default_data_dir
 from gswarm.domain.errors import ConflictError, InvalidInputError, NotFoundError, UnavailableError
 
@@ -116,24 +116,52 @@ def print_how_to_join(grpc_address: str, data_dir: Path) -> None:
 
 @app.command("status")
 def status(data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
-    """Show whether a host runs from this data dir, and where it answers."""
+    """Show whether a host runs from this data dir, where it answers, and how its journal and its disks fare."""
     from gswarm.sdk import local_host, read_endpoint
 
     home = data_dir if data_dir is not None else default_data_dir()
     try:
         endpoint = read_endpoint(home)
+        with local_host(home) as host:
+            found = host.status()
     except NotFoundError as error:
-        raise UnavailableError(f"no host runs from {home}", "start one: gswarm host start") from error
-    with local_host(home) as host:
-        ready = host.ready()
+        raise _away(home, UnavailableError(f"no host runs from {home}", "start one: gswarm host start")) from error
+    except UnavailableError as error:
+        raise _away(home, error) from error
     document = {
-        **ready,
+        "ready": True,
+        **found,
         "pid": endpoint.pid,
         "http_url": endpoint.url,
         "grpc_address": endpoint.grpc_address,
         "data_dir": str(home),
     }
-    show_item(output, document, _fields(document), key="http_url")
+    show_item(output, document, [*_fields(document), *_health(document)], key="http_url")
+
+
+def _away(home: Path, otherwise: UnavailableError) -> UnavailableError:
+    """Why the last host of that data dir ended, if it could say so."""
+    from gswarm.host.last_words import read_last_words
+
+    ending = read_last_words(home)
+    if ending is None:
+        return otherwise
+    return UnavailableError(f"no host runs from {home}: the last one ended at {moment(ending.at_s)}", ending.error)
+
+
+def _health(document: Json) -> list[tuple[str, str]]:
+    journal, data, pool = document["journal"], document["disks"]["data"], document["disks"]["pool"]
+    flush = "none yet" if journal["last_flush_ms"] is None else f"{journal['last_flush_ms']:.1f} ms"
+    saved = "none yet" if journal["snapshot_age_s"] is None else f"{duration(journal['snapshot_age_s'])} ago"
+    return [
+        ("lag", f"{journal['lag_events']} events since the last snapshot ({saved}), last flush {flush}"),
+        ("journal's size", f"{size(journal['size_bytes'])}, events {journal['oldest_event']} to {journal['newest_event']}"),
+        ("disk left", f"{size(data['free_bytes'])} for the data dir, {size(pool['free_bytes'])} for the pool"),
+        (
+            "leases",
+            f"{document['open_leases']} grants and {document['open_jobs']} jobs are open, {document['connected']} clients connected",
+        ),
+    ]
 
 
 def _fields(document: Json) -> list[tuple[str, str]]:
@@ -142,7 +170,10 @@ def _fields(document: Json) -> list[tuple[str, str]]:
         ("REST API", document["http_url"]),
         ("clients", f"{document['clients']} with {document['slots']} slots, connecting to {document['grpc_address']}"),
         ("journal", f"{document['seq']} events"),
-        ("refused", f"{document['refused_reports']} reports whose lease was over"),
+        (
+            "refused",
+            f"{document['refused_reports']} reports whose lease was over, {document['refused_transfers']} transfers without a right",
+        ),
     ]
 
 
@@ -162,6 +193,74 @@ def stop(data_dir: DataDir = None, output: Output = Format.TABLE) -> None:
         say(output, f"the host of {home} is stopped")
     else:
         show_item(output, document, [], key="pid")
+
+
+@app.command("backup")
+def backup(
+    file: Annotated[Path, typer.Argument(help="Where to write it; an older backup there is replaced once this one is complete.")],
+    data_dir: DataDir = None,
+    without_blobs: Annotated[
+        bool, typer.Option("--without-blobs", help="Leave checkpoints, models and data out; the clients' copies must do then.")
+    ] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Write the plan, certificates, tokens, metrics, logs and blobs of this data dir to one file. The host may run meanwhile.
+
+    The file holds the cluster's private key: whoever has it is the host.
+    """
+    from gswarm.host.backup.take import take_backup
+
+    taken = take_backup(data_dir if data_dir is not None else default_data_dir(), file, with_blobs=not without_blobs)
+    contents = taken.contents
+    document = {
+        "file": str(taken.path.absolute()),
+        "size_bytes": taken.size_bytes,
+        "cluster_id": contents.cluster_id,
+        "events": contents.events,
+        "files": len(contents.members) - taken.blobs,
+        "blobs": taken.blobs,
+        "missing_blobs": contents.missing_blobs,
+        "taken_at": contents.taken_at_s,
+    }
+    fields = [
+        ("backup", f"{document['file']}, {size(taken.size_bytes)}"),
+        ("plan", f"of cluster {contents.cluster_id}, up to event {contents.events}"),
+        ("blobs", f"{taken.blobs}" if not without_blobs else "left out"),
+    ]
+    if contents.missing_blobs:
+        warn(f"{contents.missing_blobs} blobs that the plan refers to are not in this host's pool; clients may have them")
+    show_item(output, document, fields, key="file")
+
+
+@app.command("restore")
+def restore(
+    file: Annotated[Path, typer.Argument(help="A file that 'gswarm host backup' wrote.")],
+    data_dir: DataDir = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Set up an empty data dir from a backup; 'gswarm host start' goes on from there.
+
+    What clients trained after the backup does not count: they are told so when they come back, and their runs go on from the backup.
+    """
+    from gswarm.host.backup.restore import restore_backup
+
+    restored = restore_backup(file, data_dir if data_dir is not None else default_data_dir())
+    document = {
+        "data_dir": str(restored.data_dir),
+        "cluster_id": restored.contents.cluster_id,
+        "events": restored.events,
+        "epoch": restored.epoch,
+        "runs": restored.runs,
+        "taken_at": restored.contents.taken_at_s,
+    }
+    taken = moment(restored.contents.taken_at_s)
+    fields = [
+        ("restored", f"{restored.data_dir}, cluster {restored.contents.cluster_id}"),
+        ("plan", f"of {taken}, {restored.runs} runs, {restored.events} events"),
+        ("next", f"gswarm host start --data-dir {restored.data_dir}"),
+    ]
+    warn(f"tokens and clients that were revoked after {taken} are let in again: look at 'gswarm token list' once the host runs")
+    show_item(output, document, fields, key="data_dir")
 
 
 def terminate(endpoint: Endpoint, home: Path) -> None:

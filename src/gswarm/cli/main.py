@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from gswarm import __version__
-from gswarm.cli import client, completion, context, demo, doctor, experiment, host, init, run, token
+from gswarm.cli import chaos, client, completion, context, demo, doctor, events, experiment, host, init, run, simulate, token
 from gswarm.cli.output import one_line
 from gswarm.domain.errors import GswarmError
 
@@ -66,10 +66,13 @@ for noun, commands in (
 ):
     app.add_typer(commands, name=noun)
 app.command()(context.login)
+app.command()(events.events)
 app.command()(completion.completion)
 app.command()(doctor.doctor)
 app.command()(init.init)
 app.command()(demo.demo)
+app.command()(chaos.chaos)
+app.command()(simulate.simulate)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from gswarm.domain.errors import ConflictError, GswarmError
+from gswarm.domain.printable import printable
 
 Json = dict[str, Any]
 
@@ -55,11 +57,21 @@ def text(value: object) -> str:
         case float():
             return f"{value:.4g}"
         case dict():
-            return " ".join(f"{key}={text(item)}" for key, item in value.items())
+            return " ".join(f"{clean(str(key))}={text(item)}" for key, item in value.items())
         case list() | tuple():
             return ", ".join(text(item) for item in value)
         case _:
-            return str(value)
+            return clean(str(value))
+
+
+def clean(text: str) -> str:
+    """A name or message from anywhere on one line, without what would move the cursor, colour or reorder the terminal's text."""
+    return printable(" ".join(text.splitlines()))
+
+
+def put(line: str) -> None:
+    """Prints a line with names or messages from anywhere in it."""
+    print(clean(line), flush=True)
 
 
 def duration(seconds: float | None) -> str:
@@ -88,21 +100,29 @@ def moment(at_s: float | None) -> str:
 
 
 def print_json(document: object) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    print(_exact(json.dumps(document, indent=2, ensure_ascii=False)))
 
 
 def print_json_line(document: object) -> None:
-    print(json.dumps(document, ensure_ascii=False), flush=True)
+    print(_exact(json.dumps(document, ensure_ascii=False)), flush=True)
+
+
+def _exact(text: str) -> str:
+    """The same document: what JSON allows but a terminal would obey stands as an escape."""
+    return _UNSAFE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+_UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]")
 
 
 def say(output: Format, line: str) -> None:
     """A sentence for people; the other formats stay bare."""
     if output is Format.TABLE:
-        print(line, flush=True)
+        put(line)
 
 
 def warn(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    print(clean(line), file=sys.stderr, flush=True)
 
 
 def one_line(error: GswarmError) -> str:
@@ -112,7 +132,7 @@ def one_line(error: GswarmError) -> str:
     message = "; ".join(part for part in (message, error.hint) if part)
     if isinstance(error, ConflictError) and error.possible and not error.hint:
         message += f"; possible now: {', '.join(error.possible)}"
-    return " ".join(message.split())
+    return printable(" ".join(message.split()))
 
 
 def show_rows(output: Format, rows: Sequence[Json], columns: Sequence[Column], *, key: str = "id", empty: str = "none") -> None:
@@ -122,11 +142,11 @@ def show_rows(output: Format, rows: Sequence[Json], columns: Sequence[Column], *
             print_json(list(rows))
         case Format.QUIET:
             for row in rows:
-                print(row[key])
+                put(str(row[key]))
         case Format.TABLE if not rows:
             print(empty)
         case Format.TABLE:
-            print_table(columns, [[item.cell(row) for item in columns] for row in rows])
+            print_table(columns, [[clean(item.cell(row)) for item in columns] for row in rows])
 
 
 def show_item(output: Format, item: Json, fields: Sequence[tuple[str, str]], *, key: str = "id") -> None:
@@ -135,14 +155,14 @@ def show_item(output: Format, item: Json, fields: Sequence[tuple[str, str]], *, 
         case Format.JSON:
             print_json(item)
         case Format.QUIET:
-            print(item[key])
+            put(str(item[key]))
         case Format.TABLE:
             width = max((len(name) for name, _ in fields), default=0)
             for name, value in fields:
-                first, *rest = (value or "-").splitlines()
-                print(f"{name:<{width}}  {first}")
+                first, *rest = (value or "-").splitlines() or ["-"]
+                put(f"{name:<{width}}  {first}")
                 for line in rest:
-                    print(f"{'':<{width}}  {line}")
+                    put(f"{'':<{width}}  {line}")
 
 
 def print_table(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:

@@ -45,10 +45,14 @@ def read_contexts() -> Contexts:
     """Raises InvalidInputError when the file is not what ``write_contexts`` wrote."""
     try:
         document = json.loads(contexts_file().read_text())
-        return Contexts(document["current"], {name: Context(**entry) for name, entry in document["known"].items()})
+        contexts = Contexts(document["current"], {name: Context(**entry) for name, entry in document["known"].items()})
+        texts = [contexts.current, *(text for entry in contexts.known.values() for text in (entry.url, entry.token, entry.ca or ""))]
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError("a text is none")
+        return contexts
     except FileNotFoundError:
         return Contexts(LOCAL, {})
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidInputError(f"{contexts_file()} is damaged", "remove it and log in again") from error
 
 
@@ -94,3 +98,23 @@ def open_host() -> Host:
         raise UnavailableError(
             f"no host is known: none runs from {data_dir()}", "start one with 'gswarm host start', or 'gswarm login URL --token T'"
         ) from error
+
+
+def known_ca() -> bytes | None:
+    """The cluster's CA, as PEM, of the host that commands speak to: its own host's on this machine, else as it was given at login."""
+    from gswarm.sdk import read_endpoint
+
+    url = os.environ.get("GSWARM_HOST")
+    contexts = read_contexts()
+    path: str | Path | None
+    if url:
+        known = next((entry for entry in contexts.known.values() if entry.url == url.rstrip("/")), None)
+        path = os.environ.get("GSWARM_CA") or (known.ca if known else None)
+    elif contexts.current != LOCAL:
+        path = contexts.known[contexts.current].ca
+    else:
+        path = read_endpoint(data_dir()).ca
+    try:
+        return Path(path).read_bytes() if path else None
+    except OSError as error:
+        raise StorageError(f"{path} cannot be read: {error.strerror}", "log in again with --ca") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gswarm.cli.output import Column, Format, Json, column, number, print_json, show_rows, text
+from gswarm.cli.output import Column, Format, Json, column, number, print_json, put, show_rows, text
 
 if TYPE_CHECKING:
     from gswarm.sdk import Host
@@ -22,7 +22,7 @@ def show_results(host: Host, experiment: Json, metric: str | None, output: Forma
     show_rows(output, rows, _columns(board), empty="no runs")
     if output is Format.TABLE and rows and rows[0]["value"] is not None:
         for line in next_steps(rows[0], experiment):
-            print(line)
+            put(line)
 
 
 def _columns(board: Json) -> list[Column]:

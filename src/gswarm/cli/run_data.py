@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gswarm.cli.output import Column, Format, Json, Output, column, number, print_json, print_json_line, show_item, show_rows
+from gswarm.cli.output import Column, Format, Json, Output, column, number, print_json, print_json_line, put, show_item, show_rows
 from gswarm.cli.reach import open_host
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ def logs(
             if output is Format.JSON:
                 print_json_line(line)
             elif output is Format.QUIET:
-                print(line["text"], flush=True)
+                put(line["text"])
             else:
                 clock = time.strftime("%H:%M:%S", time.localtime(line["at"]))
-                print(f"{clock} {line['level']:<7} {line['text']}", flush=True)
+                put(f"{clock} {line['level']:<7} {line['text']}")
 
 
 def _lines(host: Host, run: str, follow: bool) -> Iterator[Json]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gswarm.cli.output import Format, Json, Output, duration, print_json, say, size, text, warn
+from gswarm.cli.output import Format, Json, Output, duration, print_json, put, say, size, text, warn
 from gswarm.cli.reach import open_host
 from gswarm.cli.select import Of, Runs, Where, chosen, require_choice
+from gswarm.datapool.tree import path_below
 from gswarm.domain.errors import ConflictError, GswarmError, InvalidInputError, error_from_code
 
 if TYPE_CHECKING:
@@ -47,10 +48,10 @@ def verify(run: RunRef, output: Output = Format.TABLE) -> None:
         case Format.JSON:
             print_json({"run": found["id"], **result})
         case Format.QUIET:
-            print(result["digest"])
+            put(result["digest"])
         case Format.TABLE:
             for line in verdict(result):
-                print(line)
+                put(line)
     if not result["identical"]:
         raise typer.Exit(1)
 
@@ -87,7 +88,7 @@ def export(
         failed: GswarmError | None = None
         for ref in refs:
             own_name = f"{ref}-{export_format}"
-            target = Path(own_name) if to is None else to / own_name if len(refs) > 1 else to
+            target = path_below(to or Path(), own_name) if to is None or len(refs) > 1 else to
             try:
                 document = export_one(host, ref, export_format, checkpoint, target)
             except GswarmError as error:

@@ -83,7 +83,7 @@ def list_tokens(output: Output = Format.TABLE) -> None:
 
 @app.command("revoke")
 def revoke(token_id: Annotated[str, typer.Argument(metavar="ID")], output: Output = Format.TABLE) -> None:
-    """End a token now."""
+    """End a token now, and of a client token also the certificates of the machines that joined with it."""
     with open_host() as host:
         revoked = host.revoke_token(token_id)
     match output:
@@ -92,4 +92,5 @@ def revoke(token_id: Annotated[str, typer.Argument(metavar="ID")], output: Outpu
         case Format.QUIET:
             print(revoked["id"])
         case Format.TABLE:
-            say(output, f"token {revoked['id']} is revoked")
+            cut = f"; cut off: {', '.join(revoked['clients'])}" if revoked["clients"] else ""
+            say(output, f"token {revoked['id']} is revoked{cut}")

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gswarm.cli.output import Format, Json, duration, print_json_line, text
+from gswarm.cli.output import Format, Json, duration, print_json_line, put, text
 from gswarm.domain.errors import GswarmError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def watch_experiment(host: Host, experiment_id: str, output: Format) -> Json:
             if output is Format.JSON:
                 print_json_line(document)
             elif output is Format.TABLE:
-                print(line, flush=True)
+                put(line)
     return last
 
 

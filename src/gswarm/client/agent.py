@@ -25,6 +25,7 @@ from gswarm.client.agent_model import (
     precision_of,
     start_checkpoint,
 )
+from gswarm.domain.epochs import epoch_of
 from gswarm.domain.errors import ConflictError, InvariantError
 from gswarm.domain.ids import JobId
 from gswarm.domain.messages import (
@@ -140,8 +141,9 @@ class AgentState:
         # Given back by a client that leaves, it would come again at once and for ever; the good-bye ends it.
         if (order.run, order.generation) in book.grants or self.stay is not Stay.STAYING:
             return
-        if order.generation <= book.newest.get(order.run, 0):
-            # A host that was set back to a backup counts the generations anew: it must not wait for this one.
+        newest = book.newest.get(order.run, 0)
+        if order.generation <= newest:
+            # Of a plan that was set back without a new epoch: the host must not wait for this one.
             book.report(GrantReturnedReport(book.next_seq, order.run, order.generation))
             return
         grant = book.add(order)
@@ -149,7 +151,7 @@ class AgentState:
         if slot is None or len(slot.queue) >= QUEUE_LIMIT:
             book.give_back(grant)
             return
-        book.rewind(order)
+        book.rewind(order, is_other_plan=epoch_of(order.generation) > epoch_of(newest))
         slot.queue.append(grant.key)
         book.fetch(grant, start_checkpoint(order))
 
@@ -290,6 +292,7 @@ class AgentState:
             return
         slot.queue.remove(grant.key)
         grant.snapshot, grant.phase = said, GrantPhase.TRAINED
+        book.drop_unaccounted(slot, said.run)
         book.report(ChunkTrainedReport(book.next_seq, *grant.key, said.reached_step, said.step_time_s))
         book.store_next(said.run)
 
@@ -307,6 +310,7 @@ class AgentState:
         sent_without_state = grant.dirs is not None and grant.dirs.checkpoint_dir is None and continues_uncommitted(grant.order)
         if not sent_without_state or said.failure.code != NOT_HOT_CODE or grant.phase is GrantPhase.STOPPING:
             self.book.fail(grant, said.failure)
+            self.book.drop_unaccounted(slot, said.run)
             return
         # The process let go of the run for want of memory: go on from the checkpoint that this client stores.
         self.book.abandon(self.book.followers(grant))

@@ -64,12 +64,16 @@ class Book:
         self.grants[grant.key] = grant
         return grant
 
-    def rewind(self, order: GrantOrder) -> None:
-        """Lets go of what this client holds of the run beyond the order's start: the host does not go on from that."""
+    def rewind(self, order: GrantOrder, *, is_other_plan: bool) -> None:
+        """Lets go of what this client holds of the run beyond the order's start: the host does not go on from that.
+
+        In another plan, one that began with a restore from a backup, the same id may even be another run: then of everything.
+        """
+        kept_step = -1 if is_other_plan else order.from_step
         latest = self.latest.get(order.run)
-        if latest is not None and latest.step > order.from_step:
+        if latest is not None and latest.step > kept_step:
             del self.latest[order.run]
-        if any(slot.hot.get(order.run, 0) > order.from_step for slot in self.slots.values()):
+        if any(slot.hot.get(order.run, -1) > kept_step for slot in self.slots.values()):
             self.drop_hot(order.run)
 
     def fetch(self, grant: HeldGrant, checkpoint: Checkpoint | None) -> None:
@@ -185,6 +189,16 @@ class Book:
             if run in slot.hot and not busy:
                 del slot.hot[run]
                 self.tell(slot, DropRun(run))
+
+    def drop_unaccounted(self, slot: SlotState, run: RunId) -> None:
+        """Frees what the process may still hold of a run that is not counted as hot any more.
+
+        A range that failed before it came to the process (no room for its snapshot) left the run there as it was; somebody else trains
+        those steps now, and the process must not go on from its own.
+        """
+        busy = any(key[0] == run and self.grants[key].phase in WITH_TRAINER_PHASES for key in slot.queue)
+        if run not in slot.hot and not busy:
+            self.tell(slot, DropRun(run))
 
     # ---- invariants -----------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,14 @@ from pathlib import Path
 from gswarm import __version__
 from gswarm.client.agent import AgentState
 from gswarm.client.data_server import DataServer, address_towards
-from gswarm.client.enroll import enrol
+from gswarm.client.devices import Devices
+from gswarm.client.enroll import enrol, renew
 from gswarm.client.jobs import JOB_COMMAND, JobRunner
 from gswarm.client.loop import ClientLoop, Parts
 from gswarm.client.metrics import MetricStream
+from gswarm.client.peer_rights import PeerRights
 from gswarm.client.pool import ClientPool
+from gswarm.client.renewal import Renewal
 from gswarm.client.session import HostSession, Patience
 from gswarm.client.slots import make_slots, this_machine
 from gswarm.client.snapshots import SnapshotDirs
@@ -38,7 +42,7 @@ from gswarm.runtime.locks import FileLock
 from gswarm.runtime.logs import configure_logging
 from gswarm.wire.client import HostConnection
 from gswarm.wire.server import is_loopback
-from gswarm.wire.tls import HOST_SERVER_NAME, ClientTls, check_client_name, client_ssl_context
+from gswarm.wire.tls import HOST_SERVER_NAME, ClientTls, check_client_name, client_ssl_context, show_certificate
 
 logger = logging.getLogger(__name__)
 
@@ -142,46 +146,70 @@ class Client:
         async with contextlib.AsyncExitStack() as stack:
             connection = HostConnection(_join_address(identity.host, identity.port), identity.tls, identity.name)
             stack.push_async_callback(connection.close)
-            pool = self._make_pool(connection)
+            context = client_ssl_context(identity.tls) if identity.tls is not None else None
+            pool = self._make_pool(connection, context)
             stack.push_async_callback(pool.close)
             snapshots = await asyncio.to_thread(SnapshotDirs, identity.directory)
             stack.callback(snapshots.close)
-            server = DataServer(pool.store, identity.tls)
-            data_url = await server.start(*self._data_address())
+            server = DataServer(pool.store, identity.tls, PeerRights(connection.reach, pool.store))
+            await server.start(*self._data_address())
             stack.push_async_callback(server.stop)
             loop = ClientLoop(AgentState(len(slots)), settings.grace_s)
             stack.push_async_callback(loop.close)
             logs = identity.directory / "logs"
             deadlines = settings.deadlines or Deadlines(step_min_s=self._config.step_deadline_s)
-            trainers = Trainers(slots, logs, loop.on_trainer_event, loop.on_trainer_exit, deadlines, settings.trainer_command)
+            devices = Devices(identity.directory / "devices")
+            trainers = Trainers(slots, logs, loop.on_trainer_event, loop.on_trainer_exit, deadlines, devices, settings.trainer_command)
             stack.push_async_callback(trainers.close)
             patience = Patience(None if self._config.resilient else settings.give_up_s, identity.is_known)
             session = HostSession(
-                connection.session, self._registration(loop, slots, data_url), loop.on_registered, loop.on_message, loop.on_lost, patience
+                connection.session,
+                self._registration(loop, slots, server),
+                loop.on_registered,
+                loop.on_message,
+                loop.on_lost,
+                patience,
+                prepare=lambda: self._follow_address(server),
             )
-            jobs = JobRunner(pool, identity.directory, slots[0], logs / "jobs.log", settings.job_command)
+            jobs = JobRunner(pool, identity.directory, slots[0], logs / "jobs.log", devices, settings.job_command)
             metrics = MetricStream(connection.metrics)
             loop.attach(Parts(session, trainers, pool, jobs, metrics, snapshots))
             self._loop = loop
             if self._stop_reason is not None:
                 loop.shut_down(self._stop_reason)
+            if identity.tls is not None and context is not None:
+                renewal = self._make_renewal(identity.tls, connection, context, server)
+                stack.push_async_callback(_cancelled, asyncio.create_task(renewal.run(), name="renewal"))
             await _live(loop, session, metrics)
 
-    def _make_pool(self, connection: HostConnection) -> ClientPool:
+    def _make_renewal(self, tls: ClientTls, connection: HostConnection, context: ssl.SSLContext, server: DataServer) -> Renewal:
+        identity = self._identity
+
+        async def ask(before: ClientTls) -> ClientTls:
+            return await renew(identity.host, identity.pool_port, before, identity.directory / "tls")
+
+        async def show(renewed: ClientTls) -> None:
+            show_certificate(context, renewed)
+            server.renew(renewed)
+            await connection.renew(renewed)
+
+        return Renewal(tls, ask, show)
+
+    def _make_pool(self, connection: HostConnection, context: ssl.SSLContext | None) -> ClientPool:
         identity = self._identity
         scheme = "http" if identity.tls is None else "https"
         host = Source(f"{scheme}://{_join_address(identity.host, identity.pool_port)}", HOST_SERVER_NAME)
-        remote = PoolClient(client_ssl_context(identity.tls) if identity.tls is not None else None)
+        remote = PoolClient(context)
         return ClientPool(identity.directory, identity.name, remote, host, connection.locate, self._config.cache_budget_bytes)
 
-    def _registration(self, loop: ClientLoop, slots: tuple[SlotSpec, ...], data_url: str) -> Callable[[], Register]:
+    def _registration(self, loop: ClientLoop, slots: tuple[SlotSpec, ...], server: DataServer) -> Callable[[], Register]:
         def register() -> Register:
             agent = loop.agent
             return Register(
                 client=self._identity.name,
                 incarnation=self.incarnation,
                 version=__version__,
-                data_url=data_url,
+                data_url=server.url,
                 slots=slots,
                 held=agent.held(),
                 jobs=agent.jobs(),
@@ -189,6 +217,13 @@ class Client:
             )
 
         return register
+
+    async def _follow_address(self, server: DataServer) -> None:
+        """Serves blobs where this machine is now: it may have got another address."""
+        try:
+            await server.start(*await asyncio.to_thread(self._data_address))
+        except StorageError as error:
+            logger.info("blobs are served as %s as before: %s", server.url, error)
 
     def _data_address(self) -> tuple[str, int, str]:
         """Where the pool listens, and the address under which others find it."""
@@ -199,6 +234,11 @@ class Client:
             return bind, port, bind
         reached_as = address_towards(self._identity.host, self._identity.port)
         return bind or reached_as, port, reached_as
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _live(loop: ClientLoop, session: HostSession, metrics: MetricStream) -> None:
@@ -272,7 +312,7 @@ def _local_pool_port(data_dir: str) -> int:
     """The pool's port of the plaintext host on this machine, which no token tells: as that host wrote it down, else the default."""
     try:
         return int(json.loads((Path(data_dir).expanduser() / "host" / "endpoint.json").read_text())["pool_port"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return HostConfig().pool_port
 
 

@@ -2,55 +2,117 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import time
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from gswarm.client.peer_rights import PeerRights
+from gswarm.datapool.layout import checked_digest
 from gswarm.datapool.store import BlobStore
-from gswarm.datapool.transfer import pool_routes
-from gswarm.domain.errors import ForbiddenError, StorageError
-from gswarm.wire.tls import ClientTls, peer_name_from_ssl, server_ssl_context
+from gswarm.datapool.transfer import KEPT_OPEN_S, pool_routes, refusal
+from gswarm.domain.errors import GswarmError, StorageError, UnavailableError
+from gswarm.domain.ids import ClientName
+from gswarm.wire.tls import ROLE_HOST, ClientTls, Peer, peer_name_from_ssl, server_ssl_context, show_certificate
+
+ROUTES: dict[tuple[str, str], str] = {
+    ("GET", "/v1/blobs/{digest}"): "client whose grants or jobs need the blob, by the host's word; the host",
+    ("HEAD", "/v1/blobs/{digest}"): "client whose grants or jobs need the blob, by the host's word; the host",
+}
+"""Who may call what. Callers without a certificate of the cluster do not get beyond the handshake."""
+ANSWER_MAX_S = 20.0
+"""An answer that takes longer is cut, and its reader asks for the rest: so the right to it is looked at again."""
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class DataServer:
-    """Serves blobs, read-only, to holders of a certificate of this cluster (to this machine only without TLS)."""
+    """Serves blobs, read-only, to holders of a certificate of this cluster (to this machine only without TLS).
 
-    def __init__(self, store: BlobStore, tls: ClientTls | None) -> None:
-        self._tls = tls
-        app = web.Application()
-        app.add_routes(pool_routes(store, self._authorize))
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    Args:
+        rights: what other clients may fetch; used with TLS only, for without it nobody is known.
+        now_s: seconds since the epoch.
+    """
+
+    def __init__(self, store: BlobStore, tls: ClientTls | None, rights: PeerRights, now_s: Callable[[], float] = time.time) -> None:
+        self._context = server_ssl_context(tls, require_client_cert=True) if tls is not None else None
+        self._rights = rights
+        self._now_s = now_s
+        app = web.Application(middlewares=[self._admit])
+        app.add_routes(pool_routes(store, self._authorize, is_read_only=True))
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=KEPT_OPEN_S)
+        self.url = ""
+        """What others use, from ``start`` on."""
+        self._site: web.TCPSite | None = None
+        self._bind: str | None = None
+
+    def renew(self, tls: ClientTls) -> None:
+        """Shows another certificate from the next connection on."""
+        if self._context is not None:
+            show_certificate(self._context, tls)
 
     async def start(self, bind: str, port: int, reached_as: str | None = None) -> str:
-        """Starts to listen; the base URL that others use.
+        """Starts to listen; ``url``. Called again it moves to another address of this machine.
 
         Args:
             reached_as: the address in that URL, where ``bind`` means all addresses.
 
         Raises:
-            StorageError: the address or port cannot be used.
+            StorageError: the address or port cannot be used; before the first call that worked nothing is served.
         """
-        await self._runner.setup()
-        context = server_ssl_context(self._tls, require_client_cert=True) if self._tls is not None else None
-        site = web.TCPSite(self._runner, bind, port, ssl_context=context)
-        try:
-            await site.start()
-        except OSError as error:
-            await self._runner.cleanup()
-            raise StorageError(f"blobs cannot be served on {bind}:{port}: {error.strerror}", "correct pool_bind and pool_port") from error
-        scheme = "http" if self._tls is None else "https"
-        return f"{scheme}://{_in_url(reached_as or bind)}:{self._runner.addresses[0][1]}"
+        if self._site is None:
+            await self._runner.setup()
+        if bind != self._bind:
+            site = web.TCPSite(self._runner, bind, port, ssl_context=self._context)
+            try:
+                await site.start()
+            except OSError as error:
+                if self._site is None:
+                    await self._runner.cleanup()
+                raise StorageError(
+                    f"blobs cannot be served on {bind}:{port}: {error.strerror}", "correct pool_bind and pool_port"
+                ) from error
+            before, self._site, self._bind = self._site, site, bind
+            if before is not None:
+                await before.stop()
+        scheme = "http" if self._context is None else "https"
+        self.url = f"{scheme}://{_in_url(reached_as or bind)}:{self._runner.addresses[-1][1]}"
+        return self.url
 
     async def stop(self) -> None:
         await self._runner.cleanup()
 
-    def _authorize(self, request: web.Request) -> str | None:
-        if request.method not in ("GET", "HEAD"):
-            raise ForbiddenError("a client's pool is read-only", "send blobs to the host")
-        if self._tls is None:
+    @web.middleware
+    async def _admit(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Whatever is asked for, the caller is of this cluster, and its certificate has not ended since it connected."""
+        try:
+            if self._context is not None and self._now_s() >= _peer(request).expires_at_s:
+                raise UnavailableError("the certificate of this connection has ended", "connect again with a renewed one")
+            async with asyncio.timeout(ANSWER_MAX_S):
+                return await handler(request)
+        except GswarmError as error:
+            refused = refusal(error)
+        except TimeoutError:
+            if request.writer.output_size and request.transport is not None:
+                request.transport.abort()
+            refused = refusal(UnavailableError(f"this took longer than {ANSWER_MAX_S:.0f} s", "ask for the rest"))
+        refused.force_close()
+        return refused
+
+    async def _authorize(self, request: web.Request) -> str | None:
+        if self._context is None:
             return None
-        ssl_object = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
-        return peer_name_from_ssl(ssl_object.getpeercert() if ssl_object is not None else None).name
+        peer = _peer(request)
+        if peer.role != ROLE_HOST:
+            await self._rights.check(ClientName(peer.name), checked_digest(request.match_info["digest"]))
+        return peer.name
+
+
+def _peer(request: web.Request) -> Peer:
+    ssl_object = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
+    return peer_name_from_ssl(ssl_object.getpeercert() if ssl_object is not None else None)
 
 
 def address_towards(host: str, port: int) -> str:

@@ -1,7 +1,8 @@
-"""A join token becomes a certificate, once; later starts use what is on disk."""
+"""A join token becomes a certificate, once; later starts use what is on disk, and a running client renews it."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import ssl
@@ -23,7 +24,7 @@ from gswarm.wire.tls import (
     credentials_fault,
     fingerprint,
     make_key_and_csr,
-    needs_renewal,
+    peer_of,
     save_private,
 )
 from gswarm.wire.token import JoinToken
@@ -61,31 +62,58 @@ async def enrol(host_address: str, token_text: str | None, name: ClientName, dir
     """
     saved = _load(directory)
     token = JoinToken.parse(token_text) if token_text is not None else None
-    if saved is not None and not needs_renewal(saved.tls.cert_pem, datetime.now(UTC)) and not _is_of_another_cluster(saved, token):
-        return saved
+    fault = credentials_fault(saved.tls, datetime.now(UTC)) if saved is not None else None
+    if saved is not None and fault is None:
+        confirmed = saved if token is None else await _confirmed(host_address, saved, token, directory)
+        if confirmed is not None:
+            return confirmed
     if token is None or token_text is None:
-        if saved is not None:
-            logger.warning("the certificate of %s ends soon: connect once with a new token to renew it", name)
-            return saved
+        reason = f"of {name}, {fault}" if fault else f"there is no certificate in {directory}"
         raise UnauthenticatedError(
-            f"this machine is not part of the cluster yet: there is no certificate in {directory}",
+            f"this machine is not part of the cluster (any more): {reason}",
             "make a token on the host with `gswarm token create --role client` and give it with --token",
         )
-    base_url = f"https://{_in_url(host_address)}:{token.pool_port}"
+    base_url = _base_url(host_address, token.pool_port)
     ca_pem = await _trusted_ca(base_url, token)
     key_pem, csr_pem = make_key_and_csr(name)
     body = {"token": token_text.strip(), "name": name, "csr": csr_pem.decode(), "version": __version__}
-    # A certificate that still counts shows that the name is this machine's.
-    own = saved.tls if saved is not None and credentials_fault(replace(saved.tls, ca_pem=ca_pem), datetime.now(UTC)) is None else None
-    answer = await _join(base_url, client_ssl_context(own) if own else ssl.create_default_context(cadata=ca_pem.decode()), body)
-    try:
-        tls = ClientTls(answer["certificate"].encode(), key_pem, ca_pem)
-    except (KeyError, AttributeError):
-        raise UnavailableError(f"what answers at {base_url} is no gswarm host of this version", "check the address") from None
-    tls.save(directory)
+    answer = await _post(f"{base_url}/v1/join", ssl.create_default_context(cadata=ca_pem.decode()), body)
+    tls = ClientTls(_certificate(answer, base_url), key_pem, ca_pem)
     save_private(directory, {CLUSTER_FILE: json.dumps({"pool_port": token.pool_port}).encode()})
+    await asyncio.to_thread(tls.save, directory)
     logger.info("joined as %s", name)
     return Enrolment(tls, token.pool_port, is_new=True)
+
+
+async def renew(host_address: str, pool_port: int, tls: ClientTls, directory: Path) -> ClientTls:
+    """Another certificate, with a key of its own, in exchange for showing the one that is in use; saved in ``directory``.
+
+    Raises:
+        UnauthenticatedError: the host does not let this client in any more.
+        UnavailableError: the host cannot be reached, or gave no certificate of this client.
+        StorageError: the directory cannot be written.
+    """
+    base_url = _base_url(host_address, pool_port)
+    name = peer_of(tls.cert_pem).name
+    key_pem, csr_pem = make_key_and_csr(name)
+    answer = await _post(f"{base_url}/v1/renew", client_ssl_context(tls), {"csr": csr_pem.decode()})
+    renewed = ClientTls(_certificate(answer, base_url), key_pem, tls.ca_pem)
+    if peer_of(renewed.cert_pem).name != name or credentials_fault(renewed, datetime.now(UTC)) is not None:
+        raise UnavailableError(f"{base_url} gave a certificate that is of no use", "check this machine's clock, and the host's log")
+    await asyncio.to_thread(renewed.save, directory)
+    return renewed
+
+
+async def _confirmed(host_address: str, saved: Enrolment, token: JoinToken, directory: Path) -> Enrolment | None:
+    """What is here, if the host takes it; ``None`` where only the token helps: the host was set up anew, or revoked it."""
+    if fingerprint(saved.tls.ca_pem) != token.ca_fingerprint:
+        return None
+    try:
+        return replace(saved, tls=await renew(host_address, saved.pool_port, saved.tls, directory))
+    except UnauthenticatedError:
+        return None
+    except UnavailableError:
+        return saved
 
 
 def _load(directory: Path) -> Enrolment | None:
@@ -95,14 +123,9 @@ def _load(directory: Path) -> Enrolment | None:
         return None
     try:
         pool_port = int(json.loads((directory / CLUSTER_FILE).read_text())["pool_port"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise CorruptDataError(f"{directory / CLUSTER_FILE} cannot be read: {error}", f"remove {directory} and join again") from error
     return Enrolment(tls, pool_port, is_new=False)
-
-
-def _is_of_another_cluster(saved: Enrolment, token: JoinToken | None) -> bool:
-    """Whether the host was set up anew since this machine joined."""
-    return token is not None and fingerprint(saved.tls.ca_pem) != token.ca_fingerprint
 
 
 async def _trusted_ca(base_url: str, token: JoinToken) -> bytes:
@@ -120,14 +143,21 @@ async def _trusted_ca(base_url: str, token: JoinToken) -> bytes:
     return ca_pem
 
 
-async def _join(base_url: str, context: ssl.SSLContext, body: dict[str, str]) -> dict[str, Any]:
+async def _post(url: str, context: ssl.SSLContext, body: dict[str, str]) -> dict[str, Any]:
     async with httpx.AsyncClient(verify=context, timeout=TIMEOUT_S, trust_env=False) as http:
-        response = await _ask(http, "POST", f"{base_url}/v1/join", body)
+        response = await _ask(http, "POST", url, body)
     try:
         answer = response.json()
         return answer if isinstance(answer, dict) else {}
     except ValueError:
         return {}
+
+
+def _certificate(answer: dict[str, Any], base_url: str) -> bytes:
+    certificate = answer.get("certificate")
+    if not isinstance(certificate, str):
+        raise UnavailableError(f"what answers at {base_url} is no gswarm host of this version", "check the address")
+    return certificate.encode()
 
 
 async def _ask(http: httpx.AsyncClient, method: str, url: str, body: dict[str, str] | None = None) -> httpx.Response:
@@ -146,5 +176,5 @@ async def _ask(http: httpx.AsyncClient, method: str, url: str, body: dict[str, s
     raise problem_error(response.status_code, problem)
 
 
-def _in_url(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
+def _base_url(address: str, pool_port: int) -> str:
+    return f"https://[{address}]:{pool_port}" if ":" in address else f"https://{address}:{pool_port}"

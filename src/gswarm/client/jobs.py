@@ -16,6 +16,7 @@ from typing import Any, assert_never
 from pydantic import TypeAdapter, ValidationError
 
 from gswarm.client.agent_events import JobDone
+from gswarm.client.devices import JOBS, Devices
 from gswarm.client.pool import ClientPool
 from gswarm.client.processes import how_it_ended, kill_group, slot_environment
 from gswarm.client.trainer_log import CappedLog
@@ -51,6 +52,7 @@ class _PrepareOrder:
     runs: tuple[dict[str, Any], ...]
     shared: dict[str, Any] = field(default_factory=dict)
     """Values that all runs have."""
+    trusted_code: tuple[str, ...] = ()
 
     def specs(self) -> tuple[RunSpec, ...]:
         """Raises ValidationError."""
@@ -70,6 +72,7 @@ class _VerifyOrder:
     start: Checkpoint | None = None
     warm_start: bool = False
     first_step: int = 0
+    trusted_code: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class _ExportOrder:
     base: Digest
     checkpoint: Checkpoint
     format: str
+    trusted_code: tuple[str, ...] = ()
 
 
 _SPECS: TypeAdapter[tuple[RunSpec, ...]] = TypeAdapter(tuple[RunSpec, ...])
@@ -96,16 +100,26 @@ class JobRunner:
         directory: the client's own; a job's files are under ``jobs`` in it while it runs.
         slot: the device and threads that jobs use.
         log_path: what job processes print.
+        devices: keeps a job process away from one of an earlier client.
         command: how a job process starts; it gets the client's pid as its argument.
     """
 
-    def __init__(self, pool: ClientPool, directory: Path, slot: SlotSpec, log_path: Path, command: tuple[str, ...] = JOB_COMMAND) -> None:
+    def __init__(
+        self,
+        pool: ClientPool,
+        directory: Path,
+        slot: SlotSpec,
+        log_path: Path,
+        devices: Devices,
+        command: tuple[str, ...] = JOB_COMMAND,
+    ) -> None:
         self._pool = pool
         self._work_dir = directory / "jobs"
         shutil.rmtree(self._work_dir, ignore_errors=True)
         self._work_dir.mkdir(mode=0o700)
         self._slot = slot
         self._log_path = log_path
+        self._devices = devices
         self._command = command
         self._turn = asyncio.Lock()
 
@@ -155,11 +169,11 @@ class JobRunner:
         match asked:
             case _PrepareOrder():
                 await asyncio.to_thread(check_present, specs)  # a mistyped path is told at once, not when torch is imported
-                return PrepareRequest(specs, str(folder))
+                return PrepareRequest(specs, str(folder), asked.trusted_code)
             case _ExportOrder():
                 inputs = [asked.base, asked.checkpoint.manifest]
                 base, checkpoint = [str(await self._pool.unpack(owner, digest)) for digest in inputs]
-                return ExportRequest(asked.spec, base, checkpoint, asked.format, str(folder / "out"))
+                return ExportRequest(asked.spec, base, checkpoint, asked.format, str(folder / "out"), asked.trusted_code)
             case _VerifyOrder():
                 dirs = await self._pool.inputs(owner, asked.base, asked.data, asked.manifest)
                 start = str(await self._pool.unpack(owner, asked.start.manifest)) if asked.start is not None else None
@@ -175,6 +189,7 @@ class JobRunner:
                     start_checkpoint_dir=start,
                     warm_start=asked.warm_start,
                     first_step=asked.first_step,
+                    trusted_code=asked.trusted_code,
                 )
             case _:
                 raise InvalidInputError(f"this client knows no {order.kind.value} jobs", "install the host's version of gswarm here")
@@ -200,16 +215,19 @@ class JobRunner:
         """Raises:
         TrainingError: the process ended without an answer.
         CorruptDataError: its answer cannot be read.
+        ConflictError: a job process of an earlier client does not end.
         """
-        process = await asyncio.create_subprocess_exec(
-            *self._command,
-            str(os.getpid()),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-            env=slot_environment(self._slot, os.environ, is_offline=is_offline, scratch=folder),
-        )
+        async with self._devices.seat(JOBS) as seat_fd:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                str(os.getpid()),
+                pass_fds=(seat_fd,),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+                env=slot_environment(self._slot, os.environ, is_offline=is_offline, scratch=folder),
+            )
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None

@@ -132,7 +132,8 @@ class ClientLoop:
                     logger.warning("the host refused report %d (%s): %s", message.seq, message.error_code, message.message)
                 self.feed(ev.Acked(message))
             case SweepOrder(roots):
-                self._spawn(self._sweep(roots))
+                # What is pinned now may be a root that these do not know yet, and may be let go of before the sweep begins.
+                self._spawn(self._sweep((*roots, *self.parts.pool.pins.pinned())))
             case Shutdown(reason):
                 self.shut_down(reason)
             case Registered():
@@ -235,6 +236,7 @@ class ClientLoop:
             warm_start=order.warm_start and dirs.checkpoint_dir is not None and order.from_step == order.first_step,
             first_step=order.first_step,
             snapshot_dir=str(snapshot_dir),
+            trusted_code=order.trusted_code,
         )
         self.parts.trainers.send(effect.slot_index, effect.epoch, command)
 

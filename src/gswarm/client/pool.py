@@ -16,11 +16,11 @@ from weakref import WeakValueDictionary
 
 from gswarm.client.agent_events import InputDirs
 from gswarm.datapool.disk import DiskStore
-from gswarm.datapool.manifest import Manifest, ingest_folder, materialise, missing, reachable
+from gswarm.datapool.manifest import Manifest, ingest_folder, manifest_entries, materialise, missing, reachable
 from gswarm.datapool.refs import Pins
 from gswarm.datapool.sweep import sweep
 from gswarm.datapool.transfer import PoolClient, Source
-from gswarm.domain.errors import NotFoundError, StorageError, UnavailableError
+from gswarm.domain.errors import CorruptDataError, NotFoundError, StorageError, UnavailableError
 from gswarm.domain.ids import HOST_HOLDER, ClientName, Digest
 from gswarm.domain.plan import Checkpoint
 from gswarm.training.protocol import RangeTrained
@@ -100,6 +100,8 @@ class ClientPool:
         self.pins.pin([digest], owner)
         lock = self._locks.setdefault(digest, asyncio.Lock())
         async with lock:
+            if digest not in self._unpacked:
+                await asyncio.to_thread(self._set_aside_damaged, digest)
             fetched = await self._bring(digest)
             blobs = await asyncio.to_thread(reachable, self.store, digest)
             self.pins.pin(blobs, owner)
@@ -114,6 +116,13 @@ class ClientPool:
         await self._keep_budget()
         return path
 
+    def _set_aside_damaged(self, digest: Digest) -> None:
+        """Bytes that a disk has changed since they came in would be trained on: what has not its digest any more is fetched anew."""
+        if self.store.has(digest) and self.store.verify(digest):
+            for entry in manifest_entries(self.store, digest):
+                if self.store.has(entry):
+                    self.store.verify(entry)
+
     async def _bring(self, digest: Digest) -> set[Digest]:
         """Fetches what the store lacks of a manifest; the blobs that came in."""
         absent = await asyncio.to_thread(missing, self.store, digest)
@@ -126,7 +135,8 @@ class ClientPool:
         places = (await self._locate([digest])).get(digest, [])
         if not places:
             raise NotFoundError(f"nobody has {digest}", "is the client that holds it connected?")
-        sources = [Source(url, server_name(holder)) for url, holder in places]
+        # The host is asked where this client reaches it: what it is called on its own machine may mean nothing here.
+        sources = [self._host if holder == HOST_HOLDER else Source(url, server_name(holder)) for url, holder in places]
         return await self._remote.fetch_manifest(self.store, digest, sources)
 
     def release(self, owner: str) -> None:
@@ -200,7 +210,7 @@ class ClientPool:
             self.pins.if_unpinned(blob, lambda blob=blob: self.store.delete(blob))  # type: ignore[misc]
 
     async def _patiently(self, what: str, action: Callable[[], Awaitable[T]]) -> T:
-        """Tries again for as long as the other side cannot be reached, and a few times while nobody has the bytes."""
+        """Tries again for as long as the other side cannot be reached, and a few times while nobody has intact bytes."""
         backoff = Backoff(initial_s=0.3, max_s=RETRY_MAX_S)
         absent = 0
         while True:
@@ -208,7 +218,9 @@ class ClientPool:
                 return await action()
             except UnavailableError as error:
                 logger.info("cannot %s yet: %s", what, error)
-            except NotFoundError:
+            except (NotFoundError, CorruptDataError) as error:
+                # Whoever had a damaged copy has none now; the host may know others.
+                logger.info("cannot %s: %s", what, error)
                 absent += 1
                 if absent >= ABSENT_TRIES:
                     raise

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 
 from gswarm.domain.errors import (
@@ -57,6 +58,8 @@ class HostSession:
         on_registered: told that the session stands; what it sends comes right after ``Register``.
         on_message: takes everything else the host says.
         on_lost: told that a session which stood is over.
+        random_unit: for the delays between tries, as in ``Backoff``.
+        prepare: done before each try, ahead of ``register``.
     """
 
     def __init__(
@@ -68,6 +71,8 @@ class HostSession:
         on_lost: Callable[[], None],
         patience: Patience,
         clock_s: Callable[[], float] = time.time,
+        random_unit: Callable[[], float] = random.random,
+        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._open_session = open_session
         self._register = register
@@ -76,6 +81,8 @@ class HostSession:
         self._on_lost = on_lost
         self._patience = patience
         self._clock_s = clock_s
+        self._random_unit = random_unit
+        self._prepare = prepare
         self._outgoing: asyncio.Queue[ClientMessage | None] | None = None
         self._has_stood = False
         self._is_leaving = False
@@ -101,7 +108,7 @@ class HostSession:
         Raises:
             GswarmError: the host refuses this client for good, or was away for longer than the patience lasts.
         """
-        backoff = Backoff(initial_s=0.2, max_s=10.0)
+        backoff = Backoff(initial_s=0.2, max_s=10.0, random_unit=self._random_unit)
         loop = asyncio.get_running_loop()
         away_since_s = loop.time()
         while True:
@@ -127,6 +134,8 @@ class HostSession:
 
     async def _one_session(self, backoff: Backoff) -> tuple[bool, GswarmError]:
         """Whether the session stood, and why it is over."""
+        if self._prepare is not None:
+            await self._prepare()
         queue: asyncio.Queue[ClientMessage | None] = asyncio.Queue()
         queue.put_nowait(self._register())
         heartbeats: asyncio.Task[None] | None = None

@@ -155,8 +155,9 @@ class TrainerProcess:
         deadlines: Deadlines,
         command: tuple[str, ...] = TRAINER_COMMAND,
         scratch: Path | None = None,
+        seat_fd: int | None = None,
     ) -> TrainerProcess:
-        """Raises OSError when the process cannot be started."""
+        """Starts one; with ``seat_fd`` it inherits that descriptor. Raises OSError when it cannot be started."""
         log = CappedLog(log_path)
         ours, theirs = socket.socketpair()
         try:
@@ -164,7 +165,7 @@ class TrainerProcess:
                 *command,
                 "--fd",
                 str(theirs.fileno()),
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(),) if seat_fd is None else (theirs.fileno(), seat_fd),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.STDOUT,

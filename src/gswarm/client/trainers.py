@@ -9,7 +9,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+from gswarm.client.devices import Devices
 from gswarm.client.trainer_process import TRAINER_COMMAND, Deadlines, TrainerProcess
+from gswarm.domain.errors import ConflictError
 from gswarm.domain.plan import Failure, SlotSpec
 from gswarm.training.protocol import TrainerCommand, TrainerEvent
 
@@ -23,6 +25,7 @@ class Trainers:
         logs_dir: what the processes print; their temporary files are in ``scratch`` beside it, until the next one starts.
         on_event: told slot index, epoch and message.
         on_exit: told slot index, epoch, the failure, and whether the process accounted for its ranges before.
+        devices: keeps a process away from a slot where an earlier client's still is.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class Trainers:
         on_event: Callable[[int, int, TrainerEvent], None],
         on_exit: Callable[[int, int, Failure, bool], None],
         deadlines: Deadlines,
+        devices: Devices,
         command: tuple[str, ...] = TRAINER_COMMAND,
     ) -> None:
         self._slots = slots
@@ -40,6 +44,7 @@ class Trainers:
         self._on_event = on_event
         self._on_exit = on_exit
         self._deadlines = deadlines
+        self._devices = devices
         self._command = command
         self._running: dict[int, tuple[int, TrainerProcess]] = {}
         self._turns = {index: asyncio.Lock() for index in range(len(slots))}
@@ -82,17 +87,19 @@ class Trainers:
                 return
             slot = self._slots[slot_index]
             try:
-                scratch = await asyncio.to_thread(_emptied, self._scratch / str(slot_index))
-                process = await TrainerProcess.start(
-                    slot,
-                    self._logs_dir / f"slot-{slot_index}.log",
-                    lambda event: self._on_event(slot_index, epoch, event),
-                    lambda failure, accounted: self._exited(slot_index, epoch, failure, accounted),
-                    self._deadlines,
-                    self._command,
-                    scratch,
-                )
-            except OSError as error:
+                async with self._devices.seat(f"slot-{slot_index}") as seat_fd:
+                    scratch = await asyncio.to_thread(_emptied, self._scratch / str(slot_index))
+                    process = await TrainerProcess.start(
+                        slot,
+                        self._logs_dir / f"slot-{slot_index}.log",
+                        lambda event: self._on_event(slot_index, epoch, event),
+                        lambda failure, accounted: self._exited(slot_index, epoch, failure, accounted),
+                        self._deadlines,
+                        self._command,
+                        scratch,
+                        seat_fd,
+                    )
+            except (OSError, ConflictError) as error:
                 failure = Failure("trainer_died", f"the trainer process cannot start: {error}", machine_suspect=True)
                 self._on_exit(slot_index, epoch, failure, False)
                 return

@@ -14,7 +14,17 @@ from typing import BinaryIO
 
 from blake3 import blake3
 
-from gswarm.datapool.layout import CHUNK_BYTES, OwnedFolder, checked_digest, file_lock, hash_file, is_digest, storage_errors, sync_folder
+from gswarm.datapool.layout import (
+    CHUNK_BYTES,
+    OwnedFolder,
+    checked_digest,
+    file_lock,
+    hash_file,
+    is_digest,
+    open_regular,
+    storage_errors,
+    sync_folder,
+)
 from gswarm.domain.errors import CorruptDataError, InvariantError, NotFoundError, StorageError
 from gswarm.domain.ids import Digest
 
@@ -59,7 +69,7 @@ class DiskStore:
         with storage_errors(f"read {path}"):
             try:
                 status = path.lstat()
-                source = path.open("rb")
+                source = open_regular(path)
             except FileNotFoundError:
                 raise NotFoundError(f"there is no file {path}") from None
         with source:

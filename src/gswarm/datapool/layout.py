@@ -16,6 +16,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -71,6 +72,39 @@ def storage_errors(action: str) -> Iterator[None]:
 def storage_error(action: str, error: OSError) -> StorageError:
     """What the operating system refused, and what to do."""
     return StorageError(f"cannot {action}: {error.strerror or error}", _HINTS.get(error.errno or 0, "check the path and the disk"))
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a file for reading. What is no regular file is refused at once: opening a pipe would wait for its other end.
+
+    Raises:
+        InvalidInputError: a folder, pipe, socket or device.
+        OSError: as ``open``.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise InvalidInputError(f"{path} is no regular file", "pipes, devices and folders are not read: copy its content to a file")
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def within(path: Path, folder: Path) -> Path:
+    """What ``path`` below ``folder`` really is, its links followed.
+
+    A link may lead to a file of the same folder, and in a Hugging Face cache from a snapshot to that repository's blobs; one that leads
+    anywhere else would carry files away that nobody named.
+
+    Raises:
+        InvalidInputError: it leads out of the folder.
+    """
+    real, home = path.resolve(), folder.resolve()
+    roots = (home, home.parent.parent / "blobs") if home.parent.name == "snapshots" else (home,)
+    if not any(real.is_relative_to(root) for root in roots):
+        raise InvalidInputError(f"{path} is a link that leads out of {folder}", "copy the file to its place, or remove the link")
+    return real
 
 
 def hash_file(file: BinaryIO) -> tuple[Digest, int]:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from gswarm.datapool.layout import hash_file, storage_errors
+from gswarm.datapool.layout import hash_file, open_regular, storage_errors, within
 from gswarm.datapool.store import BlobStore
-from gswarm.datapool.tree import MANIFEST_BYTES_MAX, PREFIX, Entry, Manifest
+from gswarm.datapool.tree import MANIFEST_BYTES_MAX, PREFIX, Entry, Manifest, path_below
 from gswarm.domain.errors import ConflictError, CorruptDataError, InvalidInputError, LimitError, NotFoundError
 from gswarm.domain.ids import Digest
 
@@ -103,12 +103,12 @@ def ingest_folder(
 ) -> tuple[Digest, Manifest]:
     """Stores every file below a folder, and the manifest that names them. Empty folders are not kept.
 
-    A link to a file counts as that file, as in a Hugging Face cache. With ``move`` the files are gone from the folder afterwards;
-    after an error in the middle, some of them.
+    A link to a file counts as that file if it stays in the folder or its Hugging Face cache. With ``move`` the files are gone
+    afterwards; after an error in the middle, some of them.
 
     Raises:
         NotFoundError: there is no such folder.
-        InvalidInputError: a link to a folder, a pipe, socket or device, or a name that ``manifest.check_name`` refuses.
+        InvalidInputError: a link to a folder or out of this one, a pipe, socket or device, or a name that ``tree.check_name`` refuses.
         LimitError, StorageError: as for ``Manifest`` and the store.
     """
     if not folder.is_dir():
@@ -133,7 +133,8 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
                 raise InvalidInputError(f"{path} is a link to a folder", "copy the folder to its place, or remove the link")
         for name in files:
             path = Path(parent, name)
-            if not stat.S_ISREG(path.stat().st_mode):
+            real = within(path, folder) if path.is_symlink() else path
+            if not stat.S_ISREG(real.stat().st_mode):
                 raise InvalidInputError(f"{path} is no regular file", "remove it")
             yield path.relative_to(folder).as_posix(), path
 
@@ -161,7 +162,7 @@ def materialise(store: BlobStore, digest: Digest, into: Path, *, link: bool = Tr
         with storage_errors(f"write {into}"):
             temporary.mkdir(parents=True)
             for entry in manifest.entries:
-                _write_file(store, entry, temporary / entry.name, link)
+                _write_file(store, entry, path_below(temporary, entry.name), link)
             try:
                 temporary.rename(into)
             except OSError:
@@ -202,9 +203,10 @@ def _has_content(folder: Path, manifest: Manifest, store: BlobStore) -> bool:
 
 
 def _is_blob(path: Path, entry: Entry, store: BlobStore) -> bool:
-    if path.stat().st_size != entry.size_bytes:
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size != entry.size_bytes:
         return False
     if store.has(entry.digest) and path.samefile(store.path(entry.digest)):
         return True
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hash_file(file)[0] == entry.digest

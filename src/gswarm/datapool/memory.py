@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from blake3 import blake3
 
-from gswarm.datapool.layout import CHUNK_BYTES, checked_digest, storage_errors
+from gswarm.datapool.layout import CHUNK_BYTES, checked_digest, open_regular, storage_errors
 from gswarm.domain.errors import CorruptDataError, InvariantError, NotFoundError, StorageError
 from gswarm.domain.ids import Digest
 
@@ -40,11 +40,13 @@ class MemoryStore:
         self._blobs: dict[Digest, _Held] = {}
         self._used_bytes = 0
         self._mutex = threading.RLock()
-        self._files = tempfile.TemporaryDirectory(prefix="gswarm-", dir=_SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None)
+        self._files: tempfile.TemporaryDirectory[str] | None = None
+        """Made when somebody first asks for a path."""
 
     def close(self) -> None:
         """Removes the temporary files."""
-        self._files.cleanup()
+        if self._files is not None:
+            self._files.cleanup()
 
     def ingest(self) -> MemoryIngest:
         return MemoryIngest(self)
@@ -52,7 +54,7 @@ class MemoryStore:
     def put_file(self, path: Path, expected: Digest | None = None, *, move: bool = False) -> Digest:
         with self.ingest() as ingest, storage_errors(f"read {path}"):
             try:
-                with path.open("rb") as source:
+                with open_regular(path) as source:
                     while chunk := source.read(CHUNK_BYTES):
                         ingest.write(chunk)
             except FileNotFoundError:
@@ -99,6 +101,8 @@ class MemoryStore:
     def path(self, digest: Digest) -> Path:
         with self._mutex, storage_errors(f"write blob {digest} to a file"):
             data = self._held(digest).data
+            if self._files is None:
+                self._files = tempfile.TemporaryDirectory(prefix="gswarm-", dir=_SHARED_MEMORY if _SHARED_MEMORY.is_dir() else None)
             path = Path(self._files.name) / digest
             if not path.exists():
                 path.write_bytes(data)
@@ -133,7 +137,8 @@ class MemoryStore:
                 return 0
             del self._blobs[digest]
             self._used_bytes -= len(held.data)
-            (Path(self._files.name) / digest).unlink(missing_ok=True)
+            if self._files is not None:
+                (Path(self._files.name) / digest).unlink(missing_ok=True)
             return len(held.data)
 
 

@@ -40,6 +40,7 @@ class BlobStore(Protocol):
 
         Raises:
             NotFoundError: there is no such file.
+            InvalidInputError: it is a folder, pipe or device.
             CorruptDataError, StorageError: as for ``Ingest.commit``; the file stays where it is.
         """
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from gswarm.datapool.layout import checked_digest
 from gswarm.domain.errors import CorruptDataError, GswarmError, InvalidInputError, LimitError, NotFoundError
@@ -25,6 +27,12 @@ SIZE_BYTES_MAX = 1 << 50
 
 PREFIX = b'{"gswarm_manifest":1,'
 _WORD = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_WINDOWS_DEVICE = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|(?:com|lpt)[0-9])(?:[ .].*)?")
+"""Names that mean a device in every folder there, whatever their ending. Superscript digits count: NFKC makes them plain ones."""
+_BAD_CATEGORIES = frozenset({"Cc", "Cf", "Zl", "Zp"})
+"""Control characters, invisible ones and text direction marks, line separators."""
+_JOINERS = "\u200c\u200d"
+"""Invisible characters that scripts and emoji need."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,31 +121,67 @@ class Manifest:
 def check_name(name: object) -> None:
     """Whether a name can be written below a folder on any machine without leaving it.
 
+    The same is asked of what Unicode normalisation makes of it: a filesystem or a program may normalise, and then two full-width
+    dots and a full-width slash are a ``../``. Percent signs are plain characters here; nothing decodes a name after this.
+
     Raises:
         InvalidInputError: it cannot.
     """
     if not isinstance(name, str):
         raise InvalidInputError("a file name must be text")
-    try:
-        parts = [part.encode() for part in name.split("/")]
-    except UnicodeEncodeError:
-        raise InvalidInputError(f"the file name {name[:200]!r} is not valid UTF-8", "rename the file") from None
-    bad = (
-        len(parts) > DEPTH_MAX
-        or any(part in (b"", b".", b"..") or len(part) > PART_BYTES_MAX for part in parts)
-        or sum(map(len, parts)) + len(parts) - 1 > NAME_BYTES_MAX
-        or any(char == "\\" or unicodedata.category(char) == "Cc" for char in name)
-    )
-    if bad:
-        hint = f"names are relative paths with '/', without '..', '\\' and control characters, at most {PART_BYTES_MAX} bytes a part"
+    if not _encodes(name):
+        raise InvalidInputError(f"the file name {name[:200]!r} is not valid UTF-8", "rename the file")
+    plain = unicodedata.normalize("NFKC", name[: NAME_BYTES_MAX + 1])
+    if _is_bad(name) or _is_bad(plain) or plain.count("/") != name.count("/"):
+        hint = f"names are relative paths with '/', without '..', '\\', ':' and control characters, at most {PART_BYTES_MAX} bytes a part"
         raise InvalidInputError(f"{name[:200]!r} cannot be a file name", hint)
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Whether files of these names can lie below one folder: each as in ``check_name``, and none in the place of another.
+
+    Raises:
+        InvalidInputError: they cannot.
+    """
+    for name in names:
+        check_name(name)
+    _check_apart(names)
+
+
+def path_below(folder: Path, name: str) -> Path:
+    """``folder / name`` for a name from outside: it cannot leave the folder, nor can a link that is there lead it out.
+
+    Raises:
+        InvalidInputError: as ``check_name``, or a link on the way leads out of the folder.
+    """
+    check_name(name)
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InvalidInputError(f"the file name {name!r} leads out of {folder}", "remove the link that is in the way")
+    return path
+
+
+def _is_bad(name: str) -> bool:
+    parts = name.split("/")
+    return (
+        len(name.encode()) > NAME_BYTES_MAX
+        or len(parts) > DEPTH_MAX
+        or any(_is_bad_part(part) for part in parts)
+        or any(char in "\\:" or (unicodedata.category(char) in _BAD_CATEGORIES and char not in _JOINERS) for char in name)
+    )
+
+
+def _is_bad_part(part: str) -> bool:
+    """Windows drops dots and spaces at a name's end, so such names could be another file's."""
+    is_empty = part.rstrip(". ") != part or not part
+    return is_empty or len(part.encode()) > PART_BYTES_MAX or _WINDOWS_DEVICE.fullmatch(part.casefold()) is not None
 
 
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
-def _check_apart(names: list[str]) -> None:
+def _check_apart(names: Sequence[str]) -> None:
     """No two names may be one file, and no file a folder, even where the filesystem ignores case."""
     files: set[str] = set()
     for name in names:

@@ -141,7 +141,7 @@ IGNORED: dict[str, tuple[Any, ...] | None] = {
 """Keys that say nothing about a run here: ``None`` with any value, else with one of these values; with another one they are refused."""
 
 REFUSED_HINTS: dict[str, str] = {
-    "trust_remote_code": "gswarm never runs code that comes with a model; remove it, Llama, Qwen2, Qwen3 and GPT-2 models need none",
+    "trust_remote_code": "gswarm never runs code that comes with a model unless an admin has consented: host.trusted_code; remove it",
     "resume_from_checkpoint": "remove it: interrupted runs go on by themselves, and gswarm run clone --warm-start begins at a checkpoint",
     "adapter_name_or_path": "remove it: gswarm run clone --warm-start begins at another run's weights",
     "deepspeed": "remove it: a run trains on one slot",

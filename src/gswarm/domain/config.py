@@ -5,18 +5,21 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gswarm.domain.errors import InvalidInputError
+from gswarm.domain.messages import TRUSTED_CODE_MAX
 from gswarm.domain.values import Key, Kind, Problems, entries, join, nearest, read_value, to_plain, unknown_key
 
 VARIABLE_PREFIX = "GSWARM_"
 _OWN_PREFIXES = ("GSWARM_HOST_", "GSWARM_CLIENT_")
 """Variables that begin so must be known; others, such as ``GSWARM_HOST`` and ``GSWARM_TOKEN``, are the command line's own."""
 MAX_VARIABLE_CHARS = 80
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _MIB = 1024 * 1024
 _GIB = 1024 * _MIB
 _BYTES_MAX = 2**62
@@ -44,9 +47,12 @@ class HostConfig:
     port: int = 8090
     http_port: int = 8091
     pool_port: int = 8092
+    allowed_names: tuple[str, ...] = ()
     data_dir: str = "~/.gswarm"
     lease_timeout_s: float = 15.0
+    client_certificate_ttl_s: float = 7 * 86400.0
     undo_window_s: float = 600.0
+    trusted_code: tuple[str, ...] = ()
     snapshot_every_events: int = 2000
     log_level: str = "info"
     log_format: str = "text"
@@ -95,8 +101,28 @@ _SECTIONS: dict[str, tuple[Key, ...]] = {
         _port("port", "Where clients connect"),
         _port("http_port", "The REST API"),
         _port("pool_port", "Where clients fetch and leave blobs"),
+        Key(
+            "allowed_names",
+            Kind.TEXTS,
+            "More names under which the REST API may be called, as a browser shows them without the port (DNS rebinding).",
+            may_be_empty=True,
+        ),
         Key("data_dir", Kind.TEXT, "Journal, certificates, pool and logs."),
         Key("lease_timeout_s", Kind.FLOAT, "A client that is silent that long has lost its grants.", unit="seconds", low=1, high=86400),
+        Key(
+            "client_certificate_ttl_s",
+            Kind.FLOAT,
+            "A client's certificate lasts that long and is renewed after a third of it; a machine that is away for longer joins anew.",
+            unit="seconds",
+            low=60,
+            high=90 * 86400,
+        ),
+        Key(
+            "trusted_code",
+            Kind.TEXTS,
+            "Models' own code that may run: digests, as the refusal of such a model names them. Read the code before; none by default.",
+            may_be_empty=True,
+        ),
         Key(
             "undo_window_s",
             Kind.FLOAT,
@@ -246,6 +272,11 @@ def _check(config: Config, problems: Problems) -> None:
     tls = config.host.http_tls
     if (tls.cert_file is None) != (tls.key_file is None):
         problems.add("host.http_tls", "cert_file and key_file belong together; give both or none")
+    odd = [digest for digest in config.host.trusted_code if not _DIGEST.fullmatch(digest)]
+    if odd:
+        problems.add("host.trusted_code", f"{odd[0][:80]!r} is no digest; one has 64 lower-case hexadecimal digits")
+    if len(config.host.trusted_code) > TRUSTED_CODE_MAX:
+        problems.add("host.trusted_code", f"has more than {TRUSTED_CODE_MAX} digests; remove those that no run needs")
     ports = ("port", "http_port", "pool_port")
     taken: dict[int, str] = {}
     for name in ports:
@@ -265,6 +296,8 @@ def _default(config: Config, section: str, key: Key) -> object:
 def _yaml_text(key: Key, value: object) -> str:
     if key.kind is Kind.PAIRS:
         return "{}"
+    if key.kind is Kind.TEXTS:
+        return "[]"
     plain = to_plain(value)
     if plain is None:
         return "null"

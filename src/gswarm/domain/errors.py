@@ -83,6 +83,22 @@ class UnauthenticatedError(GswarmError):
     exit_code = 4
 
 
+class TooManyAttemptsError(GswarmError):
+    """Too many credentials from one address were wrong.
+
+    Args:
+        wait_s: seconds until another one is looked at.
+    """
+
+    code = "too_many_attempts"
+    http_status = 429
+    exit_code = 4
+
+    def __init__(self, message: str, hint: str = "", wait_s: float = 0.0) -> None:
+        super().__init__(message, hint)
+        self.wait_s = wait_s
+
+
 class ForbiddenError(GswarmError):
     code = "forbidden"
     http_status = 403
@@ -141,6 +157,7 @@ ERROR_TYPES: dict[str, type[GswarmError]] = {
         FencedError,
         LimitError,
         UnauthenticatedError,
+        TooManyAttemptsError,
         ForbiddenError,
         UnavailableError,
         IncompatibleVersionError,

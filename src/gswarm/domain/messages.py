@@ -112,6 +112,9 @@ class Registered:
     cluster_id: str
 
 
+TRUSTED_CODE_MAX = 64
+
+
 @dataclass(frozen=True, slots=True)
 class GrantOrder:
     """Train the run from ``from_step`` to ``to_step`` (optimizer steps, end exclusive).
@@ -136,6 +139,8 @@ class GrantOrder:
     durability: str
     """``local`` or ``replicated``."""
     first_step: int = 0
+    trusted_code: tuple[Digest, ...] = ()
+    """Digests of models' code that an admin has consented to; at most ``TRUSTED_CODE_MAX``. Any other is not run."""
 
 
 @dataclass(frozen=True, slots=True)

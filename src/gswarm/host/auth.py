@@ -1,17 +1,25 @@
-"""Tokens: who may speak to the HTTP API, and which machine may join once."""
+"""Tokens and names: who may speak to the HTTP API, which machine may join, and whose certificate still counts."""
 
 from __future__ import annotations
 
 import hmac
+import secrets
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
 from pathlib import Path
 
-from gswarm.domain.errors import ConflictError, InvalidInputError, LimitError, NotFoundError, StorageError, UnauthenticatedError
-from gswarm.wire.certificates import CertificateAuthority, check_client_name
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error, InvalidHashError
+
+from gswarm.domain.errors import ConflictError, InvalidInputError, LimitError, NotFoundError, UnauthenticatedError
+from gswarm.domain.ids import ClientName
+from gswarm.host.auth_db import AuthDb
+from gswarm.wire.certificates import CLIENT_TTL, ROLE_CLIENT, CertificateAuthority, Peer, check_client_name
 from gswarm.wire.token import ApiToken, JoinToken
 
 ROLES = ("client", "viewer", "operator", "admin")
@@ -23,16 +31,16 @@ LAST_USED_RESOLUTION_S = 60.0
 """``last_used`` is written at most this often: reading the API must not write to the disk each time."""
 ENDED_KEPT_S = 30 * 86400.0
 """Tokens that ended this long ago are removed when new ones are made."""
+REMEMBERED_MAX = 1_000
+"""Tokens whose secret was proven lately and need no slow hash again; the one that was used longest ago is forgotten first."""
+HASHES_AT_ONCE_MAX = 2
+"""Slow hashes at a time: guessing may cost the guesser's time, not all of the host's cores and memory."""
+HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+"""argon2id with the least that OWASP's Password Storage Cheat Sheet asks for (19 MiB, two passes)."""
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS tokens (
-  id TEXT PRIMARY KEY, secret_digest TEXT NOT NULL, role TEXT NOT NULL, created_at_s REAL NOT NULL,
-  expires_at_s REAL, uses_left INTEGER, client TEXT, revoked_at_s REAL, last_used_at_s REAL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS names (name TEXT PRIMARY KEY, token_id TEXT NOT NULL, joined_at_s REAL NOT NULL) WITHOUT ROWID;
-"""
 _COLUMNS = "id, role, created_at_s, expires_at_s, uses_left, client, revoked_at_s, last_used_at_s"
 _MAKE_ANOTHER = "make another with 'gswarm token create'"
+_JOIN_AGAIN = "an administrator lets it in again with 'gswarm token create --role client --name {}'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,27 +75,65 @@ class NewToken:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """Who has no right to be here any more: a token, and the clients whose certificates go back to it."""
+
+    token_id: str | None
+    clients: tuple[ClientName, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Proven:
+    """A token whose secret was proven. ``mark``: the secret under a key that dies with the process."""
+
+    mark: bytes
+    info: TokenInfo
+
+
 class TokenStore:
-    """Tokens in a SQLite file; of their secrets only digests. Safe to call from several threads.
+    """Tokens in a SQLite file, of their secrets only slow hashes. Safe to call from several threads.
+
+    A hash takes some 30 ms, so a secret that was proven is remembered, and later requests with it take microseconds. What
+    ends a token is looked at each time.
 
     Args:
         authority: the cluster's CA; signs what ``enrol`` lets in, and join tokens carry its fingerprint.
         pool_port: where a client with a join token asks; called when a token is made, because the port may be chosen by the system.
         now: seconds since the epoch.
+        client_ttl: how long a client's certificate lasts.
+
+    Raises:
+        IncompatibleVersionError, StorageError: as for ``AuthDb``.
     """
 
-    def __init__(self, path: Path, authority: CertificateAuthority, pool_port: Callable[[], int], now: Callable[[], float]) -> None:
-        self._path = path
-        self._authority = authority
+    def __init__(
+        self,
+        path: Path,
+        authority: CertificateAuthority,
+        pool_port: Callable[[], int],
+        now: Callable[[], float],
+        client_ttl: timedelta = CLIENT_TTL,
+    ) -> None:
+        self.authority = authority
         self._pool_port = pool_port
         self._now = now
-        self._lock = threading.Lock()
-        with self._errors():
-            path.touch(mode=0o600, exist_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(_SCHEMA)
+        self._client_ttl = client_ttl
+        self._db = AuthDb(path, HASHER.hash, now)
+        self._key = secrets.token_bytes(32)
+        self._proven: OrderedDict[str, _Proven] = OrderedDict()
+        self._hashing = threading.Semaphore(HASHES_AT_ONCE_MAX)
+        self._listeners: list[Callable[[Revoked], None]] = []
+        with self._db.transaction() as db:
+            rows = db.execute("SELECT name, enrolment FROM names WHERE revoked_at_s IS NULL").fetchall()
+        self._enrolments: dict[str, str] = dict(rows)
+        """Of the names whose certificates count."""
+
+    def watch(self, listener: Callable[[Revoked], None]) -> None:
+        """Tells ``listener`` of every revocation once it is on disk, in the thread that revokes."""
+        self._listeners.append(listener)
+
+    # ---- tokens ----------------------------------------------------------------------------------------------------
 
     def create(self, role: str, ttl_s: float | None = None, uses: int | None = None, client: str | None = None) -> NewToken:
         """A new token.
@@ -106,22 +152,24 @@ class TokenStore:
         now_s = self._now()
         token: JoinToken | ApiToken
         if role == "client":
-            token = JoinToken.new(self._authority.fingerprint, self._pool_port())
+            token = JoinToken.new(self.authority.fingerprint, self._pool_port())
             ttl_s, uses = ttl_s or JOIN_TTL_S, uses or 1
         else:
             token = ApiToken.new()
         expires_at_s = now_s + ttl_s if ttl_s is not None else None
-        self._insert(TokenInfo(token.id, role, now_s, expires_at_s, uses, client, None, None), token.secret_digest)
+        with self._hashing:
+            secret_hash = HASHER.hash(token.secret_digest)
+        self._insert(TokenInfo(token.id, role, now_s, expires_at_s, uses, client, None, None), secret_hash)
         return NewToken(token.id, token.format())
 
-    def _insert(self, info: TokenInfo, secret_digest: str) -> None:
+    def _insert(self, info: TokenInfo, secret_hash: str) -> None:
         now_s = info.created_at_s
-        with self._transaction() as db:
+        with self._db.transaction() as db:
             old_s = now_s - ENDED_KEPT_S
             db.execute("DELETE FROM tokens WHERE expires_at_s < ? OR revoked_at_s < ?", (old_s, old_s))
             if db.execute("SELECT COUNT(*) FROM tokens").fetchone()[0] >= TOKENS_MAX:
                 raise LimitError(f"there are {TOKENS_MAX} tokens already", "revoke some with 'gswarm token revoke'")
-            row = (info.id, secret_digest, info.role, now_s, info.expires_at_s, info.uses_left, info.client)
+            row = (info.id, secret_hash, info.role, now_s, info.expires_at_s, info.uses_left, info.client)
             db.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, NULL, NULL)", row)
 
     def authenticate(self, bearer: str) -> Principal:
@@ -134,18 +182,109 @@ class TokenStore:
             token = ApiToken.parse(bearer)
         except InvalidInputError as error:
             raise UnauthenticatedError(error.message, error.hint) from None
-        with self._transaction() as db:
-            info = self._check(db, token.id, token.secret_digest, "API token")
-            now_s = self._now()
-            if info.last_used_at_s is None or now_s - info.last_used_at_s >= LAST_USED_RESOLUTION_S:
-                db.execute("UPDATE tokens SET last_used_at_s = ? WHERE id = ?", (now_s, token.id))
+        info = self._remembered(token)
+        if info is None or _is_use_due(info, self._now()):
+            info = self._look_up(token, is_proven=info is not None)
+        else:
+            self._check_end(info, "API token")
         return Principal(token.id, info.role)
+
+    def principal(self, token_id: str) -> Principal:
+        """Whom the API token of that id speaks for, for a caller who has shown it before.
+
+        Raises:
+            UnauthenticatedError: it has ended.
+        """
+        known = self._proven.get(token_id)
+        if known is not None:
+            self._check_end(known.info, "API token")
+            return Principal(token_id, known.info.role)
+        with self._db.transaction() as db:
+            return Principal(token_id, self._find(db, token_id, "API token")[0].role)
+
+    def _remembered(self, token: ApiToken) -> TokenInfo | None:
+        known = self._proven.get(token.id)
+        return known.info if known is not None and hmac.compare_digest(known.mark, self._mark(token)) else None
+
+    def _mark(self, token: ApiToken) -> bytes:
+        return blake2b(token.id.encode() + token.secret, key=self._key).digest()
+
+    def _look_up(self, token: ApiToken, *, is_proven: bool) -> TokenInfo:
+        """What the file says of the token now, which is remembered then."""
+        if not is_proven:
+            self._prove(token, "API token")
+        with self._db.transaction() as db:
+            # Read again: it may have been revoked during the slow hash.
+            info = self._find(db, token.id, "API token")[0]
+            now_s = self._now()
+            if _is_use_due(info, now_s):
+                db.execute("UPDATE tokens SET last_used_at_s = ? WHERE id = ?", (now_s, token.id))
+                info = replace(info, last_used_at_s=now_s)
+            self._proven[token.id] = _Proven(self._mark(token), info)
+            self._proven.move_to_end(token.id)
+            if len(self._proven) > REMEMBERED_MAX:
+                self._proven.popitem(last=False)
+        return info
+
+    def _prove(self, token: ApiToken | JoinToken, what: str) -> None:
+        """Checks the secret, slowly and outside of any transaction. Raises UnauthenticatedError."""
+        with self._db.transaction() as db:
+            _info, secret_hash = self._find(db, token.id, what)
+        try:
+            with self._hashing:
+                HASHER.verify(secret_hash, token.secret_digest)
+        except (Argon2Error, InvalidHashError):
+            raise _unknown(what) from None
+
+    def _find(self, db: sqlite3.Connection, token_id: str, what: str) -> tuple[TokenInfo, str]:
+        """The token and its secret's hash. Raises UnauthenticatedError when it is of another kind or has ended."""
+        row = db.execute(f"SELECT secret_hash, {_COLUMNS} FROM tokens WHERE id = ?", (token_id,)).fetchone()  # noqa: S608
+        if row is None or (row[2] == "client") != (what == "join token"):
+            raise _unknown(what)
+        info = TokenInfo(*row[1:])
+        self._check_end(info, what)
+        return info, row[0]
+
+    def _check_end(self, info: TokenInfo, what: str) -> None:
+        if info.revoked_at_s is not None:
+            raise UnauthenticatedError(f"the {what} {info.id} was revoked", _MAKE_ANOTHER)
+        if info.expires_at_s is not None and self._now() >= info.expires_at_s:
+            raise UnauthenticatedError(f"the {what} {info.id} has expired", _MAKE_ANOTHER)
+        if info.uses_left == 0:
+            raise UnauthenticatedError(f"the {what} {info.id} was used already", _MAKE_ANOTHER)
+
+    def list(self) -> list[TokenInfo]:
+        """All tokens, newest first, ended ones too."""
+        with self._db.transaction() as db:
+            rows = db.execute(f"SELECT {_COLUMNS} FROM tokens ORDER BY created_at_s DESC, id").fetchall()  # noqa: S608
+        return [TokenInfo(*row) for row in rows]
+
+    def revoke(self, token_id: str) -> tuple[ClientName, ...]:
+        """Ends a token now and, of a join token, the certificates of the clients that joined with it; their names. Idempotent.
+
+        Raises:
+            NotFoundError: there is no such token.
+        """
+        with self._db.transaction() as db:
+            changed = db.execute("UPDATE tokens SET revoked_at_s = COALESCE(revoked_at_s, ?) WHERE id = ?", (self._now(), token_id))
+            if changed.rowcount == 0:
+                raise NotFoundError(f"there is no token {token_id!r}", "'gswarm token list' shows them")
+            rows = db.execute("SELECT name FROM names WHERE token_id = ? AND revoked_at_s IS NULL", (token_id,)).fetchall()
+            names = tuple(ClientName(name) for (name,) in rows)
+            self._revoke_names(db, names)
+            self._proven.pop(token_id, None)
+        self._tell(Revoked(token_id, names))
+        return names
+
+    # ---- clients ---------------------------------------------------------------------------------------------------
 
     def enrol(self, join_token_text: str, name: str, csr_pem: bytes, *, is_proven: bool = False, is_connected: bool = False) -> bytes:
         """A client's certificate (PEM) in exchange for one use of a join token: both or neither. A refusal leaves the token its use.
 
+        A name that changes hands gets a new enrolment: the certificates of the machine that had it end.
+
         Args:
-            is_proven: the caller showed a valid certificate of that name, so it may have another one.
+            is_proven: the caller showed a certificate of that name that counts, so it may have another one.
             is_connected: a client of that name is connected.
 
         Raises:
@@ -157,71 +296,78 @@ class TokenStore:
             token = JoinToken.parse(join_token_text)
         except InvalidInputError as error:
             raise UnauthenticatedError(error.message, error.hint) from None
-        if token.ca_fingerprint != self._authority.fingerprint:
+        if token.ca_fingerprint != self.authority.fingerprint:
             raise UnauthenticatedError("this join token is of another cluster", _MAKE_ANOTHER + " on this host")
-        with self._transaction() as db:
-            info = self._check(db, token.id, token.secret_digest, "join token")
+        self._prove(token, "join token")
+        with self._db.transaction() as db:
+            info = self._find(db, token.id, "join token")[0]
             name = check_client_name(name)
             if not is_proven:
                 _check_name(db, info, name, is_connected)
-            certificate = self._authority.issue_client(csr_pem, name)
-            db.execute("INSERT OR REPLACE INTO names VALUES (?, ?, ?)", (name, token.id, self._now()))
+            enrolment = self._enrolments.get(name, "") if is_proven else secrets.token_hex(8)
+            certificate = self._sign(csr_pem, name, enrolment)
+            db.execute("INSERT OR REPLACE INTO names VALUES (?, ?, ?, ?, NULL)", (name, token.id, self._now(), enrolment))
             db.execute("UPDATE tokens SET uses_left = uses_left - 1, last_used_at_s = ? WHERE id = ?", (self._now(), token.id))
+            self._enrolments[name] = enrolment
         return certificate
 
-    def _check(self, db: sqlite3.Connection, token_id: str, secret_digest: str, what: str) -> TokenInfo:
-        row = db.execute(f"SELECT secret_digest, {_COLUMNS} FROM tokens WHERE id = ?", (token_id,)).fetchone()  # noqa: S608
-        known_digest = row[0] if row is not None else "0" * 64
-        if not hmac.compare_digest(known_digest, secret_digest) or row is None:
-            raise UnauthenticatedError(f"this {what} is unknown here", _MAKE_ANOTHER + " on this host")
-        info = TokenInfo(*row[1:])
-        if (info.role == "client") != (what == "join token"):
-            raise UnauthenticatedError(f"this {what} is unknown here", _MAKE_ANOTHER + " on this host")
-        if info.revoked_at_s is not None:
-            raise UnauthenticatedError(f"the {what} {token_id} was revoked", _MAKE_ANOTHER)
-        if info.expires_at_s is not None and self._now() >= info.expires_at_s:
-            raise UnauthenticatedError(f"the {what} {token_id} has expired", _MAKE_ANOTHER)
-        if info.uses_left == 0:
-            raise UnauthenticatedError(f"the {what} {token_id} was used already", _MAKE_ANOTHER)
-        return info
+    def renew(self, peer: Peer, csr_pem: bytes) -> bytes:
+        """Another certificate (PEM) for a client that shows one which counts; the one it has stays good until it ends.
 
-    def list(self) -> list[TokenInfo]:
-        """All tokens, newest first, ended ones too."""
-        with self._transaction() as db:
-            rows = db.execute(f"SELECT {_COLUMNS} FROM tokens ORDER BY created_at_s DESC, id").fetchall()  # noqa: S608
-        return [TokenInfo(*row) for row in rows]
+        Raises:
+            UnauthenticatedError: its certificate does not count.
+            InvalidInputError: the signing request.
+        """
+        self.check_client(peer)
+        return self._sign(csr_pem, peer.name, peer.enrolment)
 
-    def revoke(self, token_id: str) -> None:
-        """Ends a token now. Idempotent. Raises NotFoundError."""
-        with self._transaction() as db:
-            changed = db.execute("UPDATE tokens SET revoked_at_s = COALESCE(revoked_at_s, ?) WHERE id = ?", (self._now(), token_id))
-            if changed.rowcount == 0:
-                raise NotFoundError(f"there is no token {token_id!r}", "'gswarm token list' shows them")
+    def _sign(self, csr_pem: bytes, name: str, enrolment: str) -> bytes:
+        return self.authority.issue_client(csr_pem, name, self._client_ttl, datetime.fromtimestamp(self._now(), UTC), enrolment)
+
+    def check_client(self, peer: Peer) -> None:
+        """Whether a certificate, whose signature and time the handshake has checked, still counts. Takes microseconds.
+
+        Raises:
+            UnauthenticatedError: it was revoked, its name belongs to another machine now, or is of no client.
+        """
+        enrolment = self._enrolments.get(peer.name) if peer.role == ROLE_CLIENT else None
+        if enrolment is None or not hmac.compare_digest(enrolment, peer.enrolment):
+            raise UnauthenticatedError(
+                f"the certificate of {peer.name!r} was revoked, or this host never gave it", _JOIN_AGAIN.format(peer.name)
+            )
+
+    def revoke_client(self, name: str) -> None:
+        """Ends every certificate of that client, for good. Idempotent.
+
+        Raises:
+            NotFoundError: no machine has joined under that name.
+        """
+        with self._db.transaction() as db:
+            if db.execute("SELECT 1 FROM names WHERE name = ?", (name,)).fetchone() is None:
+                raise NotFoundError(f"no machine has joined as {name!r}", "'gswarm client list' shows the clients")
+            self._revoke_names(db, (ClientName(name),))
+        self._tell(Revoked(None, (ClientName(name),)))
+
+    def _revoke_names(self, db: sqlite3.Connection, names: tuple[ClientName, ...]) -> None:
+        for name in names:
+            db.execute("UPDATE names SET revoked_at_s = COALESCE(revoked_at_s, ?) WHERE name = ?", (self._now(), name))
+            self._enrolments.pop(name, None)
+
+    def _tell(self, revoked: Revoked) -> None:
+        for listener in self._listeners:
+            listener(revoked)
 
     def close(self) -> None:
-        with self._lock:
-            self._db.close()
+        self._db.close()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            raise StorageError(
-                f"the tokens in {self._path} cannot be used: {error}", "correct the file's owner and mode, or free space"
-            ) from error
+def _unknown(what: str) -> UnauthenticatedError:
+    return UnauthenticatedError(f"this {what} is unknown here", _MAKE_ANOTHER + " on this host")
+
+
+def _is_use_due(info: TokenInfo, now_s: float) -> bool:
+    """Whether ``last_used`` is to be written, also when the clock went back."""
+    return info.last_used_at_s is None or abs(now_s - info.last_used_at_s) >= LAST_USED_RESOLUTION_S
 
 
 def _check_name(db: sqlite3.Connection, info: TokenInfo, name: str, is_connected: bool) -> None:

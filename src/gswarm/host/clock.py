@@ -24,11 +24,12 @@ class Clock(Protocol):
 class SystemClock:
     """Wall-clock time at the start, monotonic from there: a step of the machine's clock expires no lease."""
 
-    def __init__(self) -> None:
-        self._offset_s = time.time() - time.monotonic()
+    def __init__(self, wall_s: Callable[[], float] = time.time, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic_s = monotonic_s
+        self._offset_s = wall_s() - monotonic_s()
 
     def now_s(self) -> float:
-        return self._offset_s + time.monotonic()
+        return self._offset_s + self._monotonic_s()
 
     def call_at(self, when_s: float, callback: Callable[[], None]) -> TimerHandle:
         return asyncio.get_running_loop().call_later(max(0.0, when_s - self.now_s()), callback)

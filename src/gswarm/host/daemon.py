@@ -6,45 +6,40 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
 import time
 import uuid
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from gswarm import __version__
 from gswarm.datapool.disk import DiskStore
-from gswarm.datapool.refs import Pins
 from gswarm.domain.config import HostConfig
 from gswarm.domain.errors import ConflictError, GswarmError, InvalidInputError
-from gswarm.domain.ids import ClientName, Digest
-from gswarm.domain.messages import HostMessage
 from gswarm.host import identity
-from gswarm.host.auth import TokenStore
+from gswarm.host.audit import AuditLog
+from gswarm.host.auth import Revoked, TokenStore
 from gswarm.host.clock import Clock, SystemClock
-from gswarm.host.effects import EffectRunner
+from gswarm.host.core import HostCore
+from gswarm.host.door import Door
 from gswarm.host.http import HttpServer
-from gswarm.host.intake import MetricIntake
 from gswarm.host.journal.snapshot import open_state
 from gswarm.host.journal.sqlite import SqliteJournal
-from gswarm.host.keeper import PoolKeeper
-from gswarm.host.locate import Locator
+from gswarm.host.last_words import LastWords
 from gswarm.host.locks import DirectoryLock
-from gswarm.host.loop import PlanLoop
 from gswarm.host.pool import PoolServer
-from gswarm.host.reports import ReportDesk
 from gswarm.host.services import HostServices
 from gswarm.host.sessions import SessionManager
 from gswarm.profiler.run_logs import RunLogStore
 from gswarm.profiler.sqlite_series import SqliteSeriesStore
 from gswarm.runtime.logs import configure_logging
-from gswarm.scheduler.core import ClusterState
-from gswarm.scheduler.effects import Effect
-from gswarm.wire.server import RunningServer, is_loopback, start_server
+from gswarm.wire.server import OPEN_DOOR, RunningServer, is_loopback, start_server
 
 POOL_RESERVE_BYTES = 256 * 1024 * 1024
 """What clients' uploads leave free, so that a full pool does not stop the journal and the host with it."""
@@ -75,71 +70,10 @@ class _Paths:
         return self.host / "endpoint.json"
 
 
-class _Core:
-    """The plan with what feeds it and what it drives; these refer to each other in a circle that is closed here."""
-
-    def __init__(
-        self,
-        journal: SqliteJournal,
-        state: ClusterState,
-        clock: Clock,
-        config: HostConfig,
-        store: DiskStore,
-        series: SqliteSeriesStore,
-        run_logs: RunLogStore,
-        pool_url: str,
-    ) -> None:
-        self.effects = EffectRunner(state, clock, self, lambda event: self.loop.submit_own(event), lambda: self.keeper.request_sweep())
-        self.loop = PlanLoop(
-            journal,
-            state,
-            clock.now_s,
-            self._run_effects,
-            queue_max=config.limits.max_queued_events,
-            snapshot_every_events=config.snapshot_every_events,
-        )
-        self.pool_url = pool_url
-        self.keeper = PoolKeeper(store, Pins(), clock, self._roots, lambda roots: self.sessions.broadcast_sweep(roots))
-        self.sessions = SessionManager(
-            self.loop,
-            self.effects,
-            ReportDesk(self.loop, self.keeper, clock),
-            MetricIntake(state, series, run_logs),
-            Locator(state, store, lambda: self.pool_url),
-            clock,
-            lease_timeout_s=config.lease_timeout_s,
-            cluster_id=journal.cluster_id,
-            version=__version__,
-            clients_max=config.limits.max_clients,
-        )
-
-    def deliver(self, client: ClientName, message: HostMessage) -> None:
-        self.sessions.deliver(client, message)
-
-    def _run_effects(self, effects: Sequence[Effect]) -> None:
-        self.effects.run(effects)
-
-    async def _roots(self) -> Sequence[Digest]:
-        return await self.loop.at_rest(self.loop.state.live_roots)
-
-    def start(self) -> None:
-        """Timers start again, and what the last process left is swept; clients are told what is outstanding when they register."""
-        self.loop.start()
-        self.sessions.start()
-        self.effects.run(self.loop.state.outstanding_effects())
-        self.keeper.request_sweep()
-
-    async def stop(self) -> None:
-        await self.sessions.stop()
-        self.effects.close()
-        await self.keeper.close()
-        await self.loop.close()
-
-
 class Host:
     """A running host. ``await Host.start(config)``, then ``await host.stop()``."""
 
-    def __init__(self, services: HostServices, endpoint: identity.Endpoint, core: _Core, stack: AsyncExitStack) -> None:
+    def __init__(self, services: HostServices, endpoint: identity.Endpoint, core: HostCore, stack: AsyncExitStack) -> None:
         self.services = services
         self.endpoint = endpoint
         self._core = core
@@ -194,19 +128,26 @@ async def _start(cls: type[Host], config: HostConfig, insecure: bool, clock: Clo
     stack.callback(series.close)
     run_logs = RunLogStore(paths.data_dir / "logs")
 
-    core = _Core(journal, state, clock, config, store, series, run_logs, "")
+    core = HostCore(journal, state, clock, config, store, series, run_logs, "", journal.cluster_id, knows_clients=not insecure)
     stack.push_async_callback(core.stop)
-    tokens = TokenStore(paths.host / "auth.db", authority, lambda: pool_server.port, time.time)
+    client_ttl = timedelta(seconds=config.client_certificate_ttl_s)
+    tokens = await asyncio.to_thread(TokenStore, paths.host / "auth.db", authority, lambda: pool_server.port, time.time, client_ttl)
     stack.callback(tokens.close)
-    tls = None if insecure else await asyncio.to_thread(identity.issue_host_certificate, authority, paths.tls, config.bind)
-    pool_server = PoolServer(store, authority, tokens, tls, core.sessions.is_alive, clock.now_s)
+    certificate = identity.HostCertificate(authority, paths.tls, config.bind, clock)
+    stack.push_async_callback(certificate.close)
+    tls = None if insecure else await asyncio.to_thread(certificate.issue)
+    door = Door(tokens.check_client, clock)
+    pool_server: PoolServer = PoolServer(store, tokens, tls, door, core.rights, core.sessions.is_alive, clock.now_s)
     await _listen_for_blobs(pool_server, config, paths.host / "pool_port")
     stack.push_async_callback(pool_server.stop)
     core.pool_url = f"{'http' if insecure else 'https'}://{_netloc(_reachable(config.bind), pool_server.port)}"
 
     core.start()
-    grpc_server: RunningServer = await start_server(core.sessions, config.bind, config.port, tls)
+    grpc_server: RunningServer = await start_server(core.sessions, config.bind, config.port, tls, door=OPEN_DOOR if insecure else door)
     stack.push_async_callback(grpc_server.stop)
+    tokens.watch(_expulsion(door, core.sessions))
+    audit = await asyncio.to_thread(AuditLog, paths.host / "audit", time.time)
+    stack.callback(audit.close)
     services = HostServices(
         loop=core.loop,
         tokens=tokens,
@@ -214,6 +155,8 @@ async def _start(cls: type[Host], config: HostConfig, insecure: bool, clock: Clo
         run_logs=run_logs,
         store=store,
         sessions=core.sessions,
+        rights=core.rights,
+        audit=audit,
         config=config,
         clock=clock.now_s,
         version=__version__,
@@ -223,15 +166,32 @@ async def _start(cls: type[Host], config: HostConfig, insecure: bool, clock: Clo
     http = HttpServer(services, config, paths.tls / "host")
     await http.start()
     stack.push_async_callback(http.stop)
+    if tls is not None:
+        certificate.keep_fresh(tls, (grpc_server, pool_server, http))
     await asyncio.to_thread(identity.ensure_admin_token, tokens, paths.host / "admin.token")
     endpoint = _endpoint(config, http, grpc_server.port, pool_server.port, paths, insecure)
     identity.write_endpoint(paths.endpoint, endpoint)
-    stack.callback(lambda: paths.endpoint.unlink(missing_ok=True))
+    stack.callback(_remove, paths.endpoint)
     # First of all the plan ends: sessions are told why, and followers of the events reach their end.
     stack.push_async_callback(core.stop)
     kept = AsyncExitStack()
     kept.push_async_callback(stack.pop_all().aclose)
     return cls(services, endpoint, core, kept)
+
+
+def _expulsion(door: Door, sessions: SessionManager) -> Callable[[Revoked], None]:
+    """What is to happen, on this event loop, when somebody's certificate is revoked in whatever thread."""
+    loop = asyncio.get_running_loop()
+
+    def expel(revoked: Revoked) -> None:
+        for client in revoked.clients:
+            door.show_out(client)
+            sessions.expel(client, "its certificate was revoked")
+
+    def tell(revoked: Revoked) -> None:
+        loop.call_soon_threadsafe(expel, revoked)
+
+    return tell
 
 
 async def _listen_for_blobs(server: PoolServer, config: HostConfig, remembered: Path) -> None:
@@ -254,6 +214,12 @@ def _endpoint(config: HostConfig, http: HttpServer, grpc_port: int, pool_port: i
         ca_path=str(paths.tls / "ca.pem"),
         insecure=insecure,
     )
+
+
+def _remove(path: Path) -> None:
+    """As far as the disk lets us: a host that ends because of its disk must not end because of this."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _open_series(data_dir: Path) -> SqliteSeriesStore:
@@ -283,12 +249,20 @@ def run_host(config: HostConfig, *, insecure: bool = False) -> int:
     return failure.exit_code
 
 
+def _allow_many_files() -> None:
+    """Every client holds connections; where the account's hard limit lets us, more of them than the usual 1,024."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 async def _run(config: HostConfig, insecure: bool) -> int:
+    _allow_many_files()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
     host = await Host.start(config, insecure=insecure)
+    words = await asyncio.to_thread(LastWords, Path(config.data_dir).expanduser() / "host")
     _announce(host)
     failing = loop.create_task(host.failed())
     stopping = loop.create_task(stopped.wait())
@@ -296,9 +270,12 @@ async def _run(config: HostConfig, insecure: bool) -> int:
     error = failing.result() if failing.done() else None
     failing.cancel()
     stopping.cancel()
-    await host.stop()
     if error is not None:
+        words.say(str(error))
+        await host.stop()
         raise error
+    await host.stop()
+    words.discard()
     return 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from gswarm.domain.errors import GswarmError
-from gswarm.domain.ids import ClientName
+from gswarm.domain.ids import ClientName, Digest
 from gswarm.domain.messages import HostMessage
 from gswarm.host.clock import Clock, TimerHandle
 from gswarm.host.orders import order_of
@@ -27,6 +27,7 @@ class EffectRunner:
     Args:
         submit: gives an event of the host's own to the plan loop.
         request_sweep: asks for a sweep of the pools, soon.
+        trusted_code: digests of models' code that an admin has consented to; they travel with every order.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class EffectRunner:
         outbox: Outbox,
         submit: Callable[[Event], Awaitable[object]],
         request_sweep: Callable[[], None],
+        trusted_code: tuple[str, ...] = (),
     ) -> None:
         self._state = state
         self._clock = clock
         self._outbox = outbox
         self._submit = submit
         self._request_sweep = request_sweep
+        self._trusted_code = tuple(map(Digest, trusted_code))
         self._timers: dict[str, TimerHandle] = {}
         self._firing: set[asyncio.Task[None]] = set()
 
@@ -49,7 +52,7 @@ class EffectRunner:
         for effect in effects:
             match effect:
                 case SendGrant() | SendStop() | SendRevoke() | SendDrop() | SendJob():
-                    order = order_of(self._state, effect)
+                    order = order_of(self._state, effect, self._trusted_code)
                     if order is not None:
                         self._outbox.deliver(effect.client, order)
                 case StartTimer(key=key, due_at_s=due_at_s):
@@ -59,7 +62,7 @@ class EffectRunner:
 
     def outstanding(self, client: ClientName) -> list[HostMessage]:
         """What the client must be told when it registers. Call it while state and disk are equal."""
-        orders = (order_of(self._state, effect) for effect in self._state.outstanding_effects(client))
+        orders = (order_of(self._state, effect, self._trusted_code) for effect in self._state.outstanding_effects(client))
         return [order for order in orders if order is not None]
 
     def _start_timer(self, key: str, due_at_s: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import uvicorn
@@ -12,12 +12,16 @@ import uvicorn
 from gswarm.domain.config import HostConfig
 from gswarm.domain.errors import StorageError
 from gswarm.host.api.app import create_app
+from gswarm.host.api.gate import Gate
+from gswarm.host.api.sse import EventStreams
+from gswarm.host.auth import Revoked
+from gswarm.host.http_protocol import HEAD_BYTES_MAX, BoundedProtocol
 from gswarm.host.identity import open_socket
 from gswarm.host.pool import listen_error
 from gswarm.host.services import HostServices
 from gswarm.wire.server import is_loopback
+from gswarm.wire.tls import ServerTls
 
-CONNECTIONS_MAX = 2000
 STOP_GRACE_S = 2
 """Open requests may end in this time."""
 
@@ -42,7 +46,9 @@ class HttpServer:
         self.scheme = "http" if is_loopback(config.bind) else "https"
         secure = self.scheme == "https"
         app = create_app(services)
-        self._streams = app.state.streams
+        self._tokens = services.tokens
+        self._streams: EventStreams = app.state.streams
+        self._gate: Gate = app.state.gate
         self._server = _Server(
             uvicorn.Config(
                 app,
@@ -50,8 +56,11 @@ class HttpServer:
                 access_log=False,
                 lifespan="off",
                 ws="none",
+                http=BoundedProtocol,
+                h11_max_incomplete_event_size=HEAD_BYTES_MAX,
                 server_header=False,
-                limit_concurrency=CONNECTIONS_MAX,
+                # Where a request comes from is what the connection says: anybody may write X-Forwarded-For.
+                proxy_headers=False,
                 timeout_graceful_shutdown=STOP_GRACE_S,
                 ssl_certfile=(config.http_tls.cert_file or certificates / "cert.pem") if secure else None,
                 ssl_keyfile=(config.http_tls.key_file or certificates / "key.pem") if secure else None,
@@ -78,7 +87,21 @@ class HttpServer:
             raise StorageError(
                 f"the certificate of the HTTP port cannot be used: {error}", "correct host.http_tls in the config"
             ) from error
-        self._serving = asyncio.get_running_loop().create_task(self._server.serve(sockets=[listener]), name="http")
+        loop = asyncio.get_running_loop()
+        self._tokens.watch(lambda revoked: _call_on(loop, self._on_revoked, revoked))
+        self._serving = loop.create_task(self._server.serve(sockets=[listener]), name="http")
+
+    def _on_revoked(self, revoked: Revoked) -> None:
+        """What was begun with a token ends with it, at once."""
+        if revoked.token_id is not None:
+            self._gate.logins.end_of_token(revoked.token_id)
+            self._streams.look_again(revoked.token_id)
+
+    def renew(self, _tls: ServerTls) -> None:
+        """Shows the certificate that is in the files now, the host's or one of one's own, from the next connection on."""
+        config = self._server.config
+        if config.ssl is not None:
+            config.ssl.load_cert_chain(config.ssl_certfile, config.ssl_keyfile)
 
     async def stop(self) -> None:
         """Ends the event streams, then lets open requests end."""
@@ -86,3 +109,9 @@ class HttpServer:
         self._server.should_exit = True
         if self._serving is not None:
             await self._serving
+
+
+def _call_on(loop: asyncio.AbstractEventLoop, call: Callable[[Revoked], None], revoked: Revoked) -> None:
+    """From any thread; a loop that is closed has nobody logged in."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(call, revoked)

@@ -48,20 +48,34 @@ class PoolKeeper:
         self._timer_due_s = 0.0
         self._follow_up = False
         self._closed = False
+        self._let_go: list[str] = []
+        """Owners that have let go during the present sweep."""
 
-    async def lacking(self, manifest: Digest) -> list[Digest]:
-        """What the host lacks of a manifest. What it has is safe from the sweep for the grace time, so that it can become a root.
+    async def lacking(self, manifest: Digest, owner: str = "lacking") -> list[Digest]:
+        """What the host lacks of a manifest. What it has stays until ``let_go(owner)``, so that it can become a root meanwhile.
+
+        The grace time alone would not do: a wall clock that is set back makes fresh blobs look old.
 
         Raises:
             CorruptDataError: the bytes are no manifest.
         """
-        return await asyncio.to_thread(self._renew, manifest)
+        return await asyncio.to_thread(self._renew, manifest, owner)
 
-    def _renew(self, manifest: Digest) -> list[Digest]:
+    def _renew(self, manifest: Digest, owner: str) -> list[Digest]:
+        self.pins.pin([manifest], owner)
         # A damaged one is moved aside and so lacking: the client sends it again.
         if not self.store.renew(manifest) or not self.store.verify(manifest):
             return [manifest]
-        return sorted(digest for digest in reachable(self.store, manifest) if not self.store.renew(digest))
+        blobs = sorted(reachable(self.store, manifest))
+        self.pins.pin(blobs, owner)
+        return [digest for digest in blobs if not self.store.renew(digest)]
+
+    def let_go(self, owner: str) -> None:
+        """What ``owner`` holds is a root now, or nobody wants it. It stays until a sweep is over that may have read the roots before."""
+        if self._sweeping is None:
+            self.pins.unpin(owner)
+        else:
+            self._let_go.append(owner)
 
     def request_sweep(self) -> None:
         """Sweeps soon, and again when what is too young to go now has grown old. Requests until then are the same one."""
@@ -94,6 +108,9 @@ class PoolKeeper:
             _log.warning("the pool was not swept: %s", error)
         finally:
             self._sweeping = None
+            for owner in self._let_go:
+                self.pins.unpin(owner)
+            self._let_go.clear()
             if self._follow_up and self._timer is None and not self._closed:
                 self._follow_up = False
                 self._arm(GRACE_S + self._sweep_delay_s)

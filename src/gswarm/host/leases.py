@@ -9,6 +9,8 @@ from gswarm.host.clock import Clock, TimerHandle
 
 _COALESCE = 50
 """Clients whose leases end within a fiftieth of the timeout are looked at together."""
+STALL_SHARE = 0.1
+"""A look that comes later than this share of the timeout means that nobody could be heard for a while."""
 
 
 class LeaseWatch:
@@ -58,7 +60,7 @@ class LeaseWatch:
     def _look(self, due_s: float) -> None:
         self._timer = None
         now_s = self._clock.now_s()
-        if now_s - due_s > self._timeout_s / 2:
+        if now_s - due_s > self._timeout_s * STALL_SHARE:
             # This process itself stood still: what the clients sent meanwhile has not been read yet.
             self._heard_s = dict.fromkeys(self._heard_s, now_s)
         expired = [client for client, heard_s in self._heard_s.items() if now_s - heard_s >= self._timeout_s]

@@ -10,6 +10,7 @@ from gswarm.datapool.store import BlobStore
 from gswarm.domain.errors import CorruptDataError, LimitError
 from gswarm.domain.ids import HOST_HOLDER, ClientName, Digest
 from gswarm.domain.plan import Checkpoint, ClientState, JobKind, Run
+from gswarm.scheduler.allowance import readable
 from gswarm.scheduler.core import ClusterState
 
 DIGESTS_MAX = 100_000
@@ -51,6 +52,10 @@ class Locator:
             part = host if self._store.has(digest) else []
             found[digest] = host if digest in whole else part + (self._reachable(asker, by_manifest.get(digest, {})) or anybody)
         return found
+
+    def reach(self, client: ClientName) -> list[Digest]:
+        """Manifests that ``client`` may fetch now, wherever they are."""
+        return sorted(readable(self._state, client))
 
     def _holders_of_manifests(self) -> dict[Digest, dict[str, None]]:
         """Client names by manifest, newest runs first: their blobs are what is asked for most."""

@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from gswarm.domain.errors import GswarmError, InvalidInputError, InvariantError, LimitError, StorageError, UnavailableError
+from gswarm.domain.errors import GswarmError, InvalidInputError, InvariantError, LimitError, NotFoundError, StorageError, UnavailableError
 from gswarm.domain.ids import RequestId
 from gswarm.host.journal.codec import canonical
+from gswarm.host.journal.decisions import decisions_digest
 from gswarm.host.journal.protocol import Entry, Journal, JournalEntry
 from gswarm.host.journal.snapshot import encode_state
 from gswarm.scheduler.core import ClusterState
@@ -97,11 +98,13 @@ class PlanLoop:
         self._wake = asyncio.Event()
         self._closing = False
         self._seq = journal.last_seq
-        self._now_s = next(journal.read(self._seq - 1)).now_s if self._seq else 0.0
+        self._now_s = next(journal.read(self._seq - 1)).now_s if self._seq > journal.trimmed_seq else 0.0
         self._recent: deque[JournalEntry] = deque(maxlen=RECENT_ENTRIES)
         self._grown = asyncio.Event()
         self._subscribers = 0
-        self._snapshot_seq = self._seq
+        saved = journal.snapshot_saved()
+        self._snapshot_seq = saved[0] if saved is not None else 0
+        """Of the newest snapshot that was begun; one that could not be saved is not tried again before its time."""
         self._snapshot_not_before_s = 0.0
         self._snapshot_task: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -109,6 +112,8 @@ class PlanLoop:
         """Done when the loop can take no more events; the host must end then, its state may be ahead of the disk."""
         self.flushes = 0
         self.events = 0
+        self.last_flush_s: float | None = None
+        """How long the newest flush took."""
 
     @property
     def state(self) -> ClusterState:
@@ -119,6 +124,21 @@ class PlanLoop:
     def seq(self) -> int:
         """Of the newest durable entry."""
         return self._seq
+
+    @property
+    def oldest(self) -> int:
+        """Whoever follows the events from here on, or from later, misses none."""
+        return self._journal.trimmed_seq
+
+    @property
+    def journal(self) -> Journal:
+        """Read only."""
+        return self._journal
+
+    @property
+    def waiting(self) -> int:
+        """Events that wait for the journal."""
+        return len(self._queue)
 
     def start(self) -> None:
         if self._writer is None:
@@ -169,7 +189,8 @@ class PlanLoop:
             await self._writer
         if self._snapshot_task is not None:
             await self._snapshot_task
-        if not self.failed.done() and self._seq > self._snapshot_seq:
+        saved = self._journal.snapshot_saved()
+        if not self.failed.done() and self._seq > (saved[0] if saved is not None else 0):
             await self._save_snapshot(self._seq, encode_state(self._state))
         self._grown.set()
 
@@ -216,14 +237,17 @@ class PlanLoop:
         result_id = self._state.result_of(request) if request is not None else None
         if not known:
             self._now_s = now_s
-            batch.entries.append(Entry(now_s, waiting.event))
+            batch.entries.append(Entry(now_s, waiting.event, decisions_digest(effects)))
             batch.effects.extend(effects)
         batch.accepted.append((waiting, Submitted(self._seq + len(batch.entries), result_id)))
 
     async def _commit(self, batch: _Batch) -> None:
         """Flushes, then carries out, then answers: also refusals wait, they may tell about what is not on disk yet."""
         if batch.entries:
+            clock_s = asyncio.get_running_loop().time
+            began_s = clock_s()
             await asyncio.to_thread(self._journal.append, batch.entries)
+            self.last_flush_s = clock_s() - began_s
             self._publish(batch.entries)
         self._on_effects(batch.effects)
         for waiting, submitted in batch.accepted:
@@ -239,7 +263,7 @@ class PlanLoop:
     def _publish(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             self._seq += 1
-            self._recent.append(JournalEntry(self._seq, entry.now_s, entry.event))
+            self._recent.append(JournalEntry(self._seq, entry.now_s, entry.event, entry.decided))
         self.flushes += 1
         self.events += len(entries)
         grown, self._grown = self._grown, asyncio.Event()
@@ -292,10 +316,13 @@ class PlanLoop:
 
         Raises:
             InvalidInputError: ``after_seq`` is negative or in the future.
+            NotFoundError: what follows ``after_seq`` is not kept any more.
             LimitError: too many subscribers.
         """
         if not 0 <= after_seq <= self._seq:
-            raise InvalidInputError(f"there is no event {after_seq} yet", f"subscribe from 0 to {self._seq}")
+            raise InvalidInputError(f"there is no event {after_seq} yet", f"subscribe from {self.oldest} to {self._seq}")
+        if after_seq < self.oldest:
+            raise NotFoundError(f"not all events behind {after_seq} are kept any more", f"follow them from {self.oldest} on")
         if self._subscribers >= SUBSCRIBERS_MAX:
             raise LimitError(f"{self._subscribers} others follow the events already", "close some of them")
         self._subscribers += 1

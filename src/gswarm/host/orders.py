@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from gswarm.domain.ids import SlotId
+from gswarm.domain.ids import Digest, SlotId
 from gswarm.domain.messages import DropOrder, GrantOrder, HostMessage, JobOrder, RevokeOrder, StopOrder
 from gswarm.domain.plan import Checkpoint, Experiment, Grant, Job, JobKind, Run
 from gswarm.domain.spec import Durability, RunSpec
@@ -20,12 +20,16 @@ _SPECS = TypeAdapter(tuple[RunSpec, ...])
 _CHECKPOINT = TypeAdapter(Checkpoint | None)
 
 
-def order_of(state: ClusterState, effect: Effect) -> HostMessage | None:
-    """The message that carries out ``effect``, or ``None`` if it is not for a client, or its job is gone."""
+def order_of(state: ClusterState, effect: Effect, trusted_code: tuple[Digest, ...] = ()) -> HostMessage | None:
+    """The message that carries out ``effect``, or ``None`` if it is not for a client, or its job is gone.
+
+    Args:
+        trusted_code: digests of models' code that an admin has consented to.
+    """
     match effect:
         case SendGrant(grant=grant):
             run = state.runs[grant.run]
-            return grant_order(grant, run, state.experiments[run.experiment])
+            return grant_order(grant, run, state.experiments[run.experiment], trusted_code)
         case SendStop(run=run_id, generation=generation):
             return StopOrder(run_id, generation)
         case SendRevoke(run=run_id, generation=generation):
@@ -34,12 +38,12 @@ def order_of(state: ClusterState, effect: Effect) -> HostMessage | None:
             return DropOrder(run_id)
         case SendJob(job=job_id):
             job = state.jobs.get(job_id)
-            return JobOrder(job.id, job.kind, _job_request(state, job)) if job is not None else None
+            return JobOrder(job.id, job.kind, _job_request(state, job, trusted_code)) if job is not None else None
         case _:
             return None
 
 
-def grant_order(grant: Grant, run: Run, experiment: Experiment) -> GrantOrder:
+def grant_order(grant: Grant, run: Run, experiment: Experiment, trusted_code: tuple[Digest, ...] = ()) -> GrantOrder:
     """A run that has committed nothing begins at its start: a parent's checkpoint (a warm clone) or the base."""
     warm_start = run.latest is None and run.start is not None
     local = experiment.spec.checkpoint.durability is Durability.LOCAL
@@ -58,6 +62,7 @@ def grant_order(grant: Grant, run: Run, experiment: Experiment) -> GrantOrder:
         warm_start=warm_start,
         durability=Durability.LOCAL.value if local else Durability.REPLICATED.value,
         first_step=run.first_step,
+        trusted_code=trusted_code,
     )
 
 
@@ -66,13 +71,13 @@ def slot_index(slot: SlotId) -> int:
     return int(slot.rpartition("/")[2])
 
 
-def _job_request(state: ClusterState, job: Job) -> str:
+def _job_request(state: ClusterState, job: Job, trusted_code: tuple[Digest, ...]) -> str:
     """The job's arguments as JSON text: what was asked for, and what the plan knows about its subject.
 
     ``prepare``: shared, runs. ``verify``: spec, base, data, total_steps, steps_per_epoch, start, warm_start, first_step, until_step,
-    weights_digest, manifest. ``export``: spec, base, checkpoint, format.
+    weights_digest, manifest. ``export``: spec, base, checkpoint, format. All have trusted_code where there is any.
     """
-    asked: dict[str, Any] = json.loads(job.request_json or "{}")
+    asked: dict[str, Any] = json.loads(job.request_json or "{}") | ({"trusted_code": trusted_code} if trusted_code else {})
     if job.kind is JobKind.PREPARE:
         planned = state.experiments[job.experiment].planned if job.experiment is not None else ()
         return json.dumps(asked | _compact(_SPECS.dump_python(planned, mode="json")))

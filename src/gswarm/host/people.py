@@ -43,6 +43,8 @@ def describe(event: e.Event) -> str:
         case e.JobFinished():
             outcome = f"failed on {event.client}: {event.failure.message}" if event.failure is not None else f"is done on {event.client}"
             return f"job {event.job} {outcome}"
+        case e.PlanRestored():
+            return "the host was restored from a backup; every client must register again"
         case e.TimerFired():
             return f"the time set for {event.key} is over"
         case _:

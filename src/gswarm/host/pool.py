@@ -5,76 +5,56 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from typing import Any
 
 from aiohttp import web
 
 from gswarm import __version__
+from gswarm.datapool.layout import checked_digest
 from gswarm.datapool.store import BlobStore
-from gswarm.datapool.transfer import pool_routes
+from gswarm.datapool.transfer import KEPT_OPEN_S, pool_routes, refusal
 from gswarm.domain.errors import (
     ConflictError,
     ForbiddenError,
     GswarmError,
     InvalidInputError,
     StorageError,
+    TooManyAttemptsError,
     UnauthenticatedError,
 )
-from gswarm.domain.ids import ClientName
+from gswarm.domain.ids import ClientName, Digest
+from gswarm.host.api.throttle import FailureThrottle
 from gswarm.host.auth import TokenStore
-from gswarm.wire.tls import (
-    ROLE_CLIENT,
-    CertificateAuthority,
-    Peer,
-    ServerTls,
-    check_client_name,
-    peer_name_from_ssl,
-    server_ssl_context,
-)
-from gswarm.wire.version import check_version
+from gswarm.host.door import Door
+from gswarm.host.rights import PoolRights
+from gswarm.wire.tls import ROLE_CLIENT, Peer, ServerTls, check_client_name, peer_name_from_ssl, server_ssl_context, show_certificate
+from gswarm.wire.version import admit_version
 
-JOIN_BODY_BYTES_MAX = 64 * 1024
-FAILURES_MAX = 10
-FAILURE_WINDOW_S = 60.0
-ADDRESSES_MAX = 10_000
+JSON_BODY_BYTES_MAX = 64 * 1024
+
+ROUTES: dict[tuple[str, str], str] = {
+    ("GET", "/v1/ca"): "anyone",
+    ("POST", "/v1/join"): "anyone with a join token",
+    ("POST", "/v1/renew"): "client",
+    ("GET", "/v1/blobs/{digest}"): "client whose grants or jobs need the blob",
+    ("HEAD", "/v1/blobs/{digest}"): "client whose grants or jobs need the blob; with ?upload=1, one that holds a grant or job",
+    ("PUT", "/v1/blobs/{digest}"): "client that holds a grant or job",
+    ("POST", "/v1/blobs/missing"): "client that holds a grant or job",
+}
+"""Who may call what. Only the first two answer callers without a certificate; everything else, also what is not here, is closed to them."""
+OPEN = frozenset({("GET", "/v1/ca"), ("POST", "/v1/join")})
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class FailureLimit:
-    """Counts failed tries by address, so that tokens cannot be guessed."""
-
-    def __init__(self, now_s: Callable[[], float]) -> None:
-        self._now_s = now_s
-        self._failures_s: dict[str, deque[float]] = {}
-
-    def retry_after_s(self, address: str) -> float:
-        """0 if the address may try now."""
-        failures_s = self._recent(address)
-        return failures_s[0] + FAILURE_WINDOW_S - self._now_s() if len(failures_s) >= FAILURES_MAX else 0.0
-
-    def failed(self, address: str) -> None:
-        failures_s = self._recent(address)
-        failures_s.append(self._now_s())
-        self._failures_s.pop(address, None)
-        self._failures_s[address] = failures_s
-        while len(self._failures_s) > ADDRESSES_MAX:
-            del self._failures_s[next(iter(self._failures_s))]
-
-    def _recent(self, address: str) -> deque[float]:
-        failures_s = self._failures_s.get(address, deque(maxlen=FAILURES_MAX))
-        while failures_s and failures_s[0] <= self._now_s() - FAILURE_WINDOW_S:
-            failures_s.popleft()
-        return failures_s
 
 
 class PoolServer:
     """Serves the pool to clients of this cluster, and joining to anyone with a token.
 
     Args:
-        tls: ``None`` for plaintext (loopback only); callers are then not asked who they are.
+        tls: ``None`` for plaintext (loopback only); callers are then not asked who they are, and may do everything.
+        door: encloses every request of a client.
+        rights: what a client may fetch and leave.
         is_alive: whether a client of that name is connected now; its name is not given to another machine then.
         now_s: seconds on the host's clock.
     """
@@ -82,23 +62,35 @@ class PoolServer:
     def __init__(
         self,
         store: BlobStore,
-        authority: CertificateAuthority,
         tokens: TokenStore,
         tls: ServerTls | None,
+        door: Door,
+        rights: PoolRights,
         is_alive: Callable[[ClientName], bool],
         now_s: Callable[[], float],
     ) -> None:
-        self._authority = authority
         self._tokens = tokens
-        self._tls = tls
+        self._context = server_ssl_context(tls, "optional") if tls is not None else None
+        self._door = door
+        self._rights = rights
         self._is_alive = is_alive
-        self._limit = FailureLimit(now_s)
+        self._throttle = FailureThrottle(now_s)
         # Blobs have limits of their own; only what asks for JSON reads a body at once.
-        app = web.Application(client_max_size=8 * 1024 * 1024)
-        app.add_routes(pool_routes(store, self._authorize))
-        app.add_routes([web.get("/v1/ca", self._ca), web.post("/v1/join", self._join)])
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+        app = web.Application(client_max_size=8 * 1024 * 1024, middlewares=[self._admit])
+        if tls is None:
+            app.add_routes(pool_routes(store, lambda request: None))
+        else:
+            app.add_routes(pool_routes(store, self._authorize, self._brought, owned=self._owned))
+        app.add_routes(
+            [web.get("/v1/ca", self._ca, allow_head=False), web.post("/v1/join", self._join), web.post("/v1/renew", self._renew)]
+        )
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, keepalive_timeout=KEPT_OPEN_S)
         self.port = 0
+
+    def renew(self, tls: ServerTls) -> None:
+        """Shows another certificate from the next connection on."""
+        if self._context is not None:
+            show_certificate(self._context, tls)
 
     async def start(self, bind: str, port: int) -> None:
         """Listens on ``bind``; ``port`` 0 is any free one.
@@ -108,8 +100,7 @@ class PoolServer:
         """
         if self._runner.server is None:
             await self._runner.setup()
-        context = server_ssl_context(self._tls, "optional") if self._tls is not None else None
-        site = web.TCPSite(self._runner, bind, port, ssl_context=context)
+        site = web.TCPSite(self._runner, bind, port, ssl_context=self._context)
         try:
             await site.start()
         except OSError as error:
@@ -119,77 +110,119 @@ class PoolServer:
     async def stop(self) -> None:
         await self._runner.cleanup()
 
-    def _authorize(self, request: web.Request) -> str | None:
-        """Clients and the host of this cluster, by the certificate of the connection."""
-        if self._tls is None:
-            return None
-        peer = _peer(request)
-        if peer.role != ROLE_CLIENT:
-            raise ForbiddenError(f"{peer.name!r} is no client of this cluster", "join with a token of the role client")
-        return peer.name
+    @web.middleware
+    async def _admit(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+        """Lets in clients of this cluster by the certificate of the connection. What is not open is closed, also what does not exist."""
+        if self._context is None or (request.method, request.path) in OPEN:
+            return await handler(request)
+        try:
+            peer = _client(request)
+            with self._door.inside(peer):
+                return await handler(request)
+        except GswarmError as error:
+            if request.writer.output_size and request.transport is not None:
+                request.transport.abort()  # in the middle of an answer; only its end can say so
+            refused = refusal(error)
+            refused.force_close()
+            return refused
+
+    async def _authorize(self, request: web.Request) -> str:
+        """By what the client holds."""
+        name = ClientName(_client(request).name)
+        digest = checked_digest(request.match_info.get("digest", "0" * 64))
+        # Only a HEAD asks about an upload: that word in the query of a GET changes nothing about what it gets.
+        if request.method in ("PUT", "POST") or (request.method == "HEAD" and "upload" in request.query):
+            self._rights.check_leave(name, digest)
+        else:
+            await self._rights.check_fetch(name, digest)
+        return name
+
+    async def _owned(self, digests: Set[Digest], caller: str) -> Set[Digest]:
+        return await self._rights.owned(ClientName(caller), digests)
+
+    def _brought(self, digest: Digest, caller: str) -> None:
+        self._rights.bring(ClientName(caller), digest)
 
     async def _ca(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._authority.ca_pem, content_type="application/x-pem-file")
+        return web.Response(body=self._tokens.authority.ca_pem, content_type="application/x-pem-file")
+
+    async def _renew(self, request: web.Request) -> web.Response:
+        """JSON ``{csr}`` in, ``{certificate}`` out, for the client that the connection's certificate names."""
+        try:
+            (csr,) = await _texts(request, "csr")
+            certificate = await asyncio.to_thread(self._tokens.renew, _client(request), csr.encode())
+        except GswarmError as error:
+            return refusal(error)
+        return web.json_response({"certificate": certificate.decode()})
 
     async def _join(self, request: web.Request) -> web.Response:
         """JSON ``{token, name, csr, version}`` in, ``{certificate, ca, cluster_id}`` out. A refusal does not use up the token."""
         address = request.remote or "unknown"
-        wait_s = self._limit.retry_after_s(address)
-        if wait_s > 0:
-            headers = {"Retry-After": str(int(wait_s) + 1)}
-            return _problem(429, "limit", "too many failed tries to join from this address", f"wait {wait_s:.0f} s", headers)
         try:
-            token, name, csr = await _join_body(request)
+            self._throttle.check(address)
+            token, name, csr, version = await _texts(request, "token", "name", "csr", version=__version__)
             client = check_client_name(name)
+            admit_version(client, version, __version__)
             certificate = await asyncio.to_thread(
-                self._tokens.enrol, token, client, csr, is_proven=_proves(request, client), is_connected=self._is_alive(client)
+                self._tokens.enrol,
+                token,
+                client,
+                csr.encode(),
+                is_proven=self._proves(request, client),
+                is_connected=self._is_alive(client),
             )
+        except TooManyAttemptsError as error:
+            refused = refusal(error)
+            refused.headers["Retry-After"] = str(int(error.wait_s) + 1)
+            return refused
         except UnauthenticatedError as error:
-            self._limit.failed(address)
-            return _refusal(error)
+            self._throttle.failed(address)
+            return refusal(error)
         except GswarmError as error:
-            return _refusal(error)
-        return web.json_response(
-            {"certificate": certificate.decode(), "ca": self._authority.ca_pem.decode(), "cluster_id": self._authority.cluster_id}
-        )
+            return refusal(error)
+        authority = self._tokens.authority
+        return web.json_response({"certificate": certificate.decode(), "ca": authority.ca_pem.decode(), "cluster_id": authority.cluster_id})
+
+    def _proves(self, request: web.Request, client: ClientName) -> bool:
+        """Whether the connection's certificate is that client's own, so that it may have another one."""
+        try:
+            peer = _client(request)
+            self._door.check(peer)
+        except GswarmError:
+            return False
+        return peer.name == client
 
 
-def _peer(request: web.Request) -> Peer:
-    """Raises UnauthenticatedError when the connection came without a certificate."""
+def _client(request: web.Request) -> Peer:
+    """Who the connection's certificate names.
+
+    Raises:
+        UnauthenticatedError: it came without one.
+        ForbiddenError: it is of no client.
+    """
     ssl_object = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
-    return peer_name_from_ssl(ssl_object.getpeercert() if ssl_object is not None else None)
+    peer = peer_name_from_ssl(ssl_object.getpeercert() if ssl_object is not None else None)
+    if peer.role != ROLE_CLIENT:
+        raise ForbiddenError(f"{peer.name!r} is no client of this cluster", "join with a token of the role client")
+    return peer
 
 
-def _proves(request: web.Request, client: ClientName) -> bool:
-    """Whether the connection's certificate is that client's own: it is being renewed."""
+async def _texts(request: web.Request, *names: str, **optional: str) -> list[str]:
+    """The named texts of a JSON object, then those that have a default. Little is read: it may be anybody who sends it.
+
+    Raises:
+        InvalidInputError: the body is something else.
+    """
     try:
-        return _peer(request) == Peer(client, ROLE_CLIENT)
-    except UnauthenticatedError:
-        return False
-
-
-async def _join_body(request: web.Request) -> tuple[str, str, bytes]:
-    """Nobody is known here yet, so little is read."""
-    try:
-        body: Any = json.loads(await request.clone(client_max_size=JOIN_BODY_BYTES_MAX).read())
-        token, name, csr, version = body["token"], body["name"], body["csr"], body.get("version", __version__)
+        body: Any = json.loads(await request.clone(client_max_size=JSON_BODY_BYTES_MAX).read())
+        found = [body[name] for name in names] + [body.get(name, default) for name, default in optional.items()]
     except web.HTTPRequestEntityTooLarge:
-        raise InvalidInputError("the request to join is too large") from None
+        raise InvalidInputError("the request is too large") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise InvalidInputError("the request to join is no JSON object with token, name and csr") from None
-    if not all(isinstance(text, str) for text in (token, name, csr, version)):
-        raise InvalidInputError("token, name, csr and version are texts")
-    check_version(version, __version__)
-    return token, name, csr.encode()
-
-
-def _refusal(error: GswarmError) -> web.Response:
-    return _problem(error.http_status, error.code, error.message, error.hint)
-
-
-def _problem(status: int, code: str, detail: str, hint: str, headers: dict[str, str] | None = None) -> web.Response:
-    body = {"type": f"urn:gswarm:problem:{code}", "status": status, "detail": detail, "code": code, "hint": hint}
-    return web.json_response(body, status=status, content_type="application/problem+json", headers=headers)
+        raise InvalidInputError(f"the request is no JSON object with {', '.join(names)}") from None
+    if not all(isinstance(text, str) for text in found):
+        raise InvalidInputError(f"{', '.join((*names, *optional))}: all are texts")
+    return found
 
 
 def listen_error(what: str, bind: str, port: int, error: OSError) -> GswarmError:

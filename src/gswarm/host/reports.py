@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import assert_never
 
 from gswarm.domain.errors import ConflictError, CorruptDataError, FencedError, ForbiddenError, GswarmError, InvalidInputError, NotFoundError
-from gswarm.domain.ids import HOST_HOLDER, ClientName, RunId
+from gswarm.domain.ids import HOST_HOLDER, ClientName, Digest, RunId
 from gswarm.domain.messages import (
     Ack,
     ChunkCommittedReport,
@@ -20,9 +21,11 @@ from gswarm.domain.messages import (
 )
 from gswarm.domain.plan import Checkpoint, Failure, Run
 from gswarm.domain.spec import Durability
+from gswarm.domain.strict_json import load_json
 from gswarm.host.clock import Clock
 from gswarm.host.keeper import PoolKeeper
 from gswarm.host.loop import PlanLoop
+from gswarm.host.rights import PoolRights
 from gswarm.scheduler.core import ClusterState
 from gswarm.scheduler.events import ChunkCommitted, ChunkFailed, ChunkTrained, Event, GrantReturned, JobFinished
 
@@ -48,12 +51,17 @@ class RefusedReport:
 
 
 class ReportDesk:
-    """Takes clients' reliable messages into the plan and says what to answer."""
+    """Takes clients' reliable messages into the plan and says what to answer.
 
-    def __init__(self, loop: PlanLoop, keeper: PoolKeeper, clock: Clock) -> None:
+    Args:
+        rights: who may name which blobs in a checkpoint; ``None`` where clients prove nothing about themselves (plaintext).
+    """
+
+    def __init__(self, loop: PlanLoop, keeper: PoolKeeper, clock: Clock, rights: PoolRights | None = None) -> None:
         self._loop = loop
         self._keeper = keeper
         self._clock = clock
+        self._rights = rights
         self.refused_count = 0
         self.refused: deque[RefusedReport] = deque(maxlen=REFUSED_KEPT_MAX)
 
@@ -70,6 +78,8 @@ class ReportDesk:
         try:
             if isinstance(report, ChunkCommittedReport):
                 return await self._commit(client, report)
+            if isinstance(report, JobReport) and self._rights is not None:
+                await self._rights.check_prepared(report.sizes)
             await self._loop.submit(event_of(client, report))
         except _FOR_GOOD as error:
             await self._close(client, report, error)
@@ -86,19 +96,31 @@ class ReportDesk:
 
     async def _commit(self, client: ClientName, report: ChunkCommittedReport) -> Ack:
         """The bytes come first: a position must never be ahead of what can be resumed."""
-        run = self._loop.state.runs.get(report.run)
-        if run is None or self._durability(run) is Durability.LOCAL:
-            await self._loop.submit(_committed(client, report, (client,)))
-            return Ack(report.seq, accepted=True)
-        lacking = await self._keeper.lacking(report.checkpoint.manifest)
+        owner = f"commit:{client}:{report.run}:{report.generation}"
+        try:
+            return await self._commit_held(client, report, owner)
+        finally:
+            self._keeper.let_go(owner)
+
+    async def _commit_held(self, client: ClientName, report: ChunkCommittedReport, owner: str) -> Ack:
+        run, manifest = self._loop.state.runs.get(report.run), report.checkpoint.manifest
+        is_local = run is None or self._durability(run) is Durability.LOCAL
+        lacking = await self._lacking(client, manifest, is_local, owner)
         if lacking:
             # Nobody needs the bytes of a grant that is over.
             state = self._loop.state
             await self._loop.at_rest(lambda: state.open_grant(client, report.run, report.generation))
-            message = f"the host lacks {len(lacking)} blobs of {report.checkpoint.manifest}, the first is {lacking[0]}"
+            message = f"{client} has not brought {len(lacking)} blobs of {manifest}, the first is {lacking[0]}"
             return Ack(report.seq, accepted=False, error_code=INCOMPLETE, message=message)
-        await self._loop.submit(_committed(client, report, (client, HOST_HOLDER)))
+        await self._loop.submit(_committed(client, report, (client,) if is_local else (client, HOST_HOLDER)))
         return Ack(report.seq, accepted=True)
+
+    async def _lacking(self, client: ClientName, manifest: Digest, is_local: bool, owner: str) -> list[Digest]:
+        """What the client must still bring: what is not here, and what is here but it has shown no right to."""
+        lacking = [] if is_local else await self._keeper.lacking(manifest, owner)
+        if lacking or self._rights is None:
+            return lacking
+        return await self._rights.not_owned(client, manifest)
 
     def _durability(self, run: Run) -> Durability:
         return self._loop.state.experiments[run.experiment].spec.checkpoint.durability
@@ -120,7 +142,8 @@ def already_counts(state: ClusterState, client: ClientName, report: ReliableMess
             return any(kept.step == step and client in kept.holders for kept in _kept(state, report.run))
         case JobReport():
             job = state.jobs.get(report.job)
-            outcome = (report.result_json, report.failure)
+            finished = _finished(client, report)
+            outcome = (finished.result_json, finished.failure)
             return job is not None and job.client == client and outcome == (job.result_json, job.failure) and outcome != (None, None)
         case ChunkFailedReport() | GrantReturnedReport():
             return False
@@ -143,9 +166,22 @@ def event_of(client: ClientName, report: ChunkTrainedReport | ChunkFailedReport 
         case GrantReturnedReport():
             return GrantReturned(client, report.run, report.generation)
         case JobReport():
-            return JobFinished(client, report.job, report.result_json, report.failure, report.sizes)
+            return _finished(client, report)
         case _:
             assert_never(report)
+
+
+def _finished(client: ClientName, report: JobReport) -> JobFinished:
+    """A result that nobody could read fails its job; numbers that are not finite become gaps."""
+    if report.failure is not None or not report.result_json:
+        return JobFinished(client, report.job, report.result_json, report.failure, report.sizes)
+    try:
+        document = load_json(report.result_json, with_gaps=True)
+        if not isinstance(document, dict):
+            raise InvalidInputError("it is no object")
+    except InvalidInputError as error:
+        return JobFinished(client, report.job, failure=Failure(error.code, f"the result of {client} cannot be read: {error.message}"))
+    return JobFinished(client, report.job, json.dumps(document, ensure_ascii=False), None, report.sizes)
 
 
 def _committed(client: ClientName, report: ChunkCommittedReport, holders: tuple[str, ...]) -> ChunkCommitted:

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from gswarm.datapool.store import BlobStore
 from gswarm.domain.config import HostConfig
+from gswarm.host.audit import AuditLog
 from gswarm.host.auth import TokenStore
 from gswarm.host.loop import PlanLoop
+from gswarm.host.rights import PoolRights
 from gswarm.host.sessions import SessionManager
 from gswarm.profiler.run_logs import RunLogStore
 from gswarm.profiler.series import SeriesStore
@@ -25,6 +27,8 @@ class HostServices:
     run_logs: RunLogStore
     store: BlobStore
     sessions: SessionManager
+    rights: PoolRights
+    audit: AuditLog
     config: HostConfig
     clock: Callable[[], float]
     """Seconds since the epoch."""

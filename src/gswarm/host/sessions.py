@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from typing import Any
 
 from gswarm.domain.errors import ConflictError, GswarmError, LimitError, NotFoundError, UnavailableError
 from gswarm.domain.ids import ClientName, Digest
@@ -158,6 +159,14 @@ class SessionManager:
             raise NotFoundError(f"client {client} is not connected", "'gswarm client list' shows who is")
         session.offer(Shutdown(reason))
 
+    def expel(self, client: ClientName, reason: str) -> None:
+        """Ends its grants and jobs now: it has no right to be here any more. Who decided that has ended its calls."""
+        self._leases.forget(client)
+        self._sessions.pop(client, None)
+        known = self._loop.state.clients.get(client)
+        if client in self._admitting or (known is not None and known.state is not ClientState.LOST):
+            self._begin(self._record_loss(client, reason))
+
     # ---- life ------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -220,6 +229,9 @@ class SessionManager:
 
     async def locate(self, peer: Peer, digests: Sequence[Digest]) -> dict[Digest, list[tuple[str, str]]]:
         return await self._locator.locate(ClientName(peer.name), digests)
+
+    async def reach(self, peer: Peer, client: ClientName) -> Sequence[Digest]:
+        return self._locator.reach(client)
 
     # ---- registration ----------------------------------------------------------------------------------------------
 
@@ -329,7 +341,10 @@ class SessionManager:
     # ---- leases ----------------------------------------------------------------------------------------------------
 
     def _on_expired(self, client: ClientName) -> None:
-        task = asyncio.get_running_loop().create_task(self._lose(client), name=f"lost-{client}")
+        self._begin(self._lose(client))
+
+    def _begin(self, loss: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(loss)
         self._losing.add(task)
         task.add_done_callback(self._losing.discard)
 
@@ -342,7 +357,9 @@ class SessionManager:
         self._sessions.pop(client, None)
         if session is not None:
             session.end(UnavailableError("this client was silent for too long; its grants are over", "it may connect again"))
-        reason = f"silent for {self._welcome.lease_timeout_s:g} s"
+        await self._record_loss(client, f"silent for {self._welcome.lease_timeout_s:g} s")
+
+    async def _record_loss(self, client: ClientName, reason: str) -> None:
         _log.warning("client %s is lost: %s", client, reason)
         try:
             await self._loop.submit_own(ClientLost(client, reason))

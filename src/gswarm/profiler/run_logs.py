@@ -11,22 +11,25 @@ import math
 import os
 import re
 import threading
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
 from gswarm.domain.errors import InvalidInputError, StorageError
 from gswarm.domain.ids import RunId
 from gswarm.domain.messages import LogLine
+from gswarm.domain.printable import printable
 
 FILE_BYTES_MAX = 16 * 1024 * 1024
 """A file that has grown beyond this becomes the run's older half; the half before it goes."""
 TEXT_CHARS_MAX = 4000
 LINES_MAX = 10_000
 """How many lines one call returns at most."""
+LINES_PER_APPEND_MAX = 20_000
+"""Of one run in one call. What is beyond is left out, and a line says so: texts of nothing but line ends would fill a disk."""
 
 _BLOCK_BYTES = 64 * 1024
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -63,7 +66,11 @@ class RunLogStore:
         """
         by_run: dict[RunId, list[LogLine]] = {}
         for line in lines:
-            by_run.setdefault(_checked(line.run), []).extend(_cleaned(line))
+            taken = by_run.setdefault(_checked(line.run), [])
+            taken.extend(islice(_cleaned(line), max(0, LINES_PER_APPEND_MAX + 1 - len(taken))))
+        for taken in by_run.values():
+            if len(taken) > LINES_PER_APPEND_MAX:
+                taken[-1] = replace(taken[-1], level="warning", text=f"lines behind these {LINES_PER_APPEND_MAX} are left out")
         with self._mutex:
             for run, cleaned in by_run.items():
                 self._append_run(run, cleaned)
@@ -166,22 +173,12 @@ def _checked(run: RunId) -> RunId:
     return run
 
 
-def _cleaned(line: LogLine) -> list[LogLine]:
+def _cleaned(line: LogLine) -> Iterator[LogLine]:
     at_s = line.at_s if math.isfinite(line.at_s) else 0.0
-    level = _printable(line.level)[:16]
+    level = printable(line.level)[:16]
     # A progress bar draws over itself: only what stays visible counts.
     texts = (part.rstrip("\r").rpartition("\r")[2] for part in _ESCAPES.sub("", line.text).split("\n"))
-    return [LogLine(line.run, at_s, level, _printable(text)[:TEXT_CHARS_MAX]) for text in texts]
-
-
-def _printable(text: str) -> str:
-    """Without control characters, text direction marks, line separators and lone surrogates; a tab may stay."""
-    return "".join(char for char in text if char == "\t" or unicodedata.category(char) not in _UNPRINTABLE or char in _JOINERS)
-
-
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-_JOINERS = "\u200c\u200d"
-"""Format characters that scripts and emoji need."""
+    return (LogLine(line.run, at_s, level, printable(text)[:TEXT_CHARS_MAX]) for text in texts)
 
 
 def _drop_torn_end(file: BinaryIO) -> None:
@@ -231,7 +228,9 @@ def _parse(run: RunId, block: bytes) -> list[NumberedLine]:
     for record in block.split(b"\n"):
         try:
             number, at_s, level, text = json.loads(record)
-        except ValueError:
+            if not (type(number) is int and isinstance(at_s, int | float) and isinstance(level, str) and isinstance(text, str)):
+                continue
+        except (ValueError, TypeError, RecursionError):
             continue
         found.append((number, LogLine(run, at_s, level, text)))
     return found

@@ -17,6 +17,7 @@ from gswarm.profiler.downsample import Point, downsample
 
 METRICS_MAX = 10_000
 """How many different metric names a store takes."""
+METRICS_PER_RUN_MAX = 500
 METRIC_CHARS_MAX = 200
 
 _VERSION = 1
@@ -38,6 +39,7 @@ _NAMES = """
 SELECT name FROM metrics WHERE EXISTS (SELECT 1 FROM points WHERE run = (SELECT id FROM runs WHERE name = ?) AND metric = metrics.id)
 ORDER BY name
 """
+_METRICS_OF = "SELECT id FROM metrics WHERE EXISTS (SELECT 1 FROM points WHERE run = ? AND metric = metrics.id)"
 _QUERY = """
 SELECT step, value, at_s FROM points
 WHERE run = (SELECT id FROM runs WHERE name = ?) AND metric = (SELECT id FROM metrics WHERE name = ?) AND step >= ? AND step <= ?
@@ -56,7 +58,7 @@ class SqliteSeriesStore:
     """A ``SeriesStore`` in one SQLite file (WAL).
 
     What cannot be stored is a gap, so that one bad value never holds up a stream: values or times that are not finite, steps out
-    of range, over-long names and names beyond ``METRICS_MAX``. ``refused_values`` counts them.
+    of range, over-long names and names beyond ``METRICS_MAX`` or ``METRICS_PER_RUN_MAX``. ``refused_values`` counts them.
 
     Args:
         path: the database file; made if it is missing.
@@ -73,6 +75,8 @@ class SqliteSeriesStore:
         self._readers: deque[sqlite3.Connection] = deque()
         self._runs: dict[str, int] = {}
         self._metrics: dict[str, int] = {}
+        self._metrics_of: dict[int, set[int]] = {}
+        """By run, for the runs that were written to."""
         self._closed = False
         self.refused_values = 0
         with _typed_errors(path):
@@ -112,6 +116,7 @@ class SqliteSeriesStore:
             except BaseException:
                 # Names that were given ids in the lost transaction.
                 self._runs.clear()
+                self._metrics_of.clear()
                 self._metrics = dict(self._writer.execute("SELECT name, id FROM metrics"))
                 raise
 
@@ -121,7 +126,7 @@ class SqliteSeriesStore:
             run = self._run_id(step.run)
             storable = math.isfinite(step.at_s) and 0 <= step.step <= _STEP_MAX and 0 <= step.generation <= _STEP_MAX
             for name, value in step.values:
-                metric = self._metric_id(name) if storable and math.isfinite(value) else None
+                metric = self._metric_id(run, name) if storable and math.isfinite(value) else None
                 if metric is None:
                     self.refused_values += 1
                 else:
@@ -136,12 +141,21 @@ class SqliteSeriesStore:
             self._runs[name] = found
         return found
 
-    def _metric_id(self, name: str) -> int | None:
+    def _metric_id(self, run: int, name: str) -> int | None:
         found = self._metrics.get(name)
+        of_run = self._metrics_of.get(run)
+        if of_run is None:
+            of_run = self._metrics_of[run] = {metric for (metric,) in self._writer.execute(_METRICS_OF, (run,))}
+        if found in of_run:
+            return found
+        if len(of_run) >= METRICS_PER_RUN_MAX:
+            return None
         if found is None and len(self._metrics) < METRICS_MAX and 0 < len(name) <= METRIC_CHARS_MAX:
             found = self._writer.execute("INSERT INTO metrics (name) VALUES (?)", (name,)).lastrowid
             assert found is not None
             self._metrics[name] = found
+        if found is not None:
+            of_run.add(found)
         return found
 
     def metrics(self, run: RunId) -> list[str]:
@@ -161,7 +175,7 @@ class SqliteSeriesStore:
     def delete_run(self, run: RunId) -> None:
         with self._writing, _typed_errors(self._path):
             self._check_open()
-            self._runs.pop(run, None)
+            self._metrics_of.pop(self._runs.pop(run, 0), None)
             with _transaction(self._writer):
                 self._writer.execute("DELETE FROM points WHERE run = (SELECT id FROM runs WHERE name = ?)", (run,))
                 self._writer.execute("DELETE FROM runs WHERE name = ?", (run,))

@@ -12,10 +12,22 @@ import sys
 import threading
 from typing import Any, TextIO
 
+from gswarm.domain.printable import printable
+
 QUEUE_MAX = 10_000
 FLUSH_TIMEOUT_S = 2.0
 """How long the end of the process waits for a reader."""
 _PLAIN = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+class PlainFormatter(logging.Formatter):
+    """A line a record; names and messages from anywhere cannot colour the terminal, and what has more lines is set in."""
+
+    def __init__(self) -> None:
+        super().__init__(_PLAIN)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n    ".join(printable(line) for line in super().format(record).splitlines())
 
 
 class JsonFormatter(logging.Formatter):
@@ -82,7 +94,7 @@ class BackgroundHandler(logging.Handler):
 def configure_logging(log_format: str, level: str, **fields: str) -> BackgroundHandler:
     """Sends what is at least of ``level`` to stderr as ``text`` or ``json`` (with ``fields``). The caller calls ``finish`` at the end."""
     handler = BackgroundHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(**fields) if log_format == "json" else logging.Formatter(_PLAIN))
+    handler.setFormatter(JsonFormatter(**fields) if log_format == "json" else PlainFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

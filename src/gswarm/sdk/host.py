@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +12,8 @@ from urllib.parse import quote
 import httpx
 from blake3 import blake3
 
-from gswarm.domain.errors import CorruptDataError, GswarmError, InvalidInputError
+from gswarm.datapool.tree import check_names, path_below
+from gswarm.domain.errors import CorruptDataError, GswarmError
 from gswarm.domain.parse import experiment_to_dict
 from gswarm.sdk.plan import read_file
 from gswarm.sdk.transport import Json, Transport
@@ -47,6 +49,10 @@ class Host:
     def ready(self) -> Json:
         return self._get("/ready")
 
+    def status(self) -> Json:
+        """Journal, disks, clients and open leases of the host."""
+        return self._get("/host")
+
     def whoami(self) -> Json:
         return self._get("/auth/whoami")
 
@@ -59,6 +65,18 @@ class Host:
 
     def revoke_token(self, token_id: str) -> Json:
         return self._transport.call("DELETE", f"/tokens/{_part(token_id)}")
+
+    def audit(self, kind: str = "writes", limit: int = 1000) -> list[Json]:
+        """Who changed what (``writes``), or who was not let in (``refusals``): the newest ``limit``, newest first."""
+        found: list[Json] = []
+        cursor: str | None = None
+        while len(found) < limit:
+            page = self._get("/audit", kind=kind, limit=min(limit - len(found), 500), cursor=cursor)
+            found += page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                break
+        return found
 
     def events(self, after: int | None = None, give_up_after_s: float = EVENTS_GIVE_UP_S) -> Iterator[Json]:
         """What happens from now on, or after event ``after``; goes on by itself when the connection or the host comes back."""
@@ -182,6 +200,10 @@ class Host:
     def disconnect_client(self, name: str) -> Json:
         return self._post(f"/clients/{_part(name)}/disconnect")
 
+    def revoke_client(self, name: str) -> Json:
+        """Ends its certificate for good and cuts what it is doing."""
+        return self._post(f"/clients/{_part(name)}/revoke")
+
     # ---- jobs and files ----------------------------------------------------------------------------------------------
 
     def jobs(self) -> list[Json]:
@@ -213,24 +235,25 @@ class Host:
 
         Raises:
             CorruptDataError: a file's bytes are not what its digest names; that file is not written.
-            InvalidInputError: a name leads out of the folder.
+            InvalidInputError: a name leads out of the folder; nothing is written.
         """
         written = []
-        for file in self.files(manifest):
+        files = self.files(manifest)
+        check_names([file["name"] for file in files])
+        for file in files:
             name = str(file["name"])
-            target = to / name
-            if not target.resolve().is_relative_to(to.resolve()):
-                raise InvalidInputError(f"the file name {name!r} leads out of {to}")
+            target = path_below(to, name)
             target.parent.mkdir(parents=True, exist_ok=True)
             self._download_file(f"/pool/{_part(manifest)}/files/{quote(name)}", target, str(file["digest"]))
             written.append(target)
         return written
 
     def _download_file(self, path: str, target: Path, digest: str) -> None:
-        partial = target.with_name(f"{target.name}.part")
+        # Whatever lies there already under that name, a link above all, is neither followed nor overwritten.
+        partial = target.with_name(f".{secrets.token_hex(8)}.part")
         hasher = blake3()
         try:
-            with partial.open("wb") as out:
+            with partial.open("xb") as out:
                 for piece in self._transport.download(path):
                     hasher.update(piece)
                     out.write(piece)

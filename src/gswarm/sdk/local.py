@@ -51,7 +51,7 @@ def read_endpoint(data_dir: Path | None = None) -> Endpoint:
         raise NotFoundError(f"no host runs from {home.parent}", "start one with 'gswarm host start'") from error
     except PermissionError as error:
         raise ForbiddenError(f"{path} belongs to another account", "use a token: gswarm login URL --token T") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise CorruptDataError(f"{path} cannot be used", "start the host again") from error
 
 

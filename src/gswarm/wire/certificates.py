@@ -7,12 +7,13 @@ request, and only its public key is taken from it; name, role and purposes are t
 from __future__ import annotations
 
 import ipaddress
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -20,8 +21,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from gswarm.domain.errors import CorruptDataError, InvalidInputError
+from gswarm.domain.errors import GswarmError, InvalidInputError
 from gswarm.domain.ids import HOST_HOLDER, ClientName
+from gswarm.wire.credentials import Credentials, ServerTls, load_pair
 from gswarm.wire.private_files import read_private, save_private
 
 HOST_SERVER_NAME = "gswarm-host"
@@ -31,8 +33,10 @@ ROLE_CLIENT = "client"
 ROLE_HOST = "host"
 
 CA_TTL = timedelta(days=3650)
-HOST_TTL = timedelta(days=365)
-CLIENT_TTL = timedelta(days=90)
+HOST_TTL = timedelta(days=30)
+CLIENT_TTL = timedelta(days=7)
+RENEW_AFTER = 1 / 3
+"""The share of a certificate's life after which it is renewed; what is left is for a host that is away."""
 CLOCK_SKEW = timedelta(hours=1)
 """Certificates begin this much before they are issued, because the machines' clocks differ."""
 
@@ -49,49 +53,14 @@ class Peer:
     Args:
         name: from the certificate, or what it says of itself where there is no TLS.
         role: ``client`` or ``host``.
+        enrolment: which joining of that name the certificate goes back to; empty in a host's and in those of before.
+        expires_at_s: when the certificate ends, seconds since the epoch.
     """
 
     name: str
     role: str
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """A certificate with its key, and the CA that both ends trust; all PEM."""
-
-    cert_pem: bytes
-    key_pem: bytes = field(repr=False)
-    ca_pem: bytes
-
-    def save(self, directory: Path) -> None:
-        """Writes ``cert.pem``, ``key.pem`` and ``ca.pem``; only the owner may read them.
-
-        Raises:
-            StorageError: the directory cannot be written.
-        """
-        save_private(directory, {"ca.pem": self.ca_pem, "key.pem": self.key_pem, "cert.pem": self.cert_pem})
-
-    @classmethod
-    def load(cls, directory: Path) -> Self:
-        """Raises:
-        NotFoundError: nothing was saved there.
-        CorruptDataError: the files are not a certificate and its key.
-        """
-        credentials = cls(*(read_private(directory / file) for file in ("cert.pem", "key.pem", "ca.pem")))
-        _load_pair(credentials.cert_pem, credentials.key_pem, directory)
-        return credentials
-
-
-class ServerTls(Credentials):
-    """Of a listening port."""
-
-    __slots__ = ()
-
-
-class ClientTls(Credentials):
-    """Of a connecting side."""
-
-    __slots__ = ()
+    enrolment: str = field(default="", compare=False)
+    expires_at_s: float = field(default=math.inf, compare=False)
 
 
 class CertificateAuthority:
@@ -128,7 +97,7 @@ class CertificateAuthority:
         NotFoundError: there is no CA.
         CorruptDataError: the files are no CA and its key.
         """
-        certificate, key = _load_pair(read_private(directory / "ca.pem"), read_private(directory / "ca-key.pem"), directory)
+        certificate, key = load_pair(read_private(directory / "ca.pem"), read_private(directory / "ca-key.pem"), directory)
         return cls(certificate, key)
 
     def save(self, directory: Path) -> None:
@@ -167,14 +136,19 @@ class CertificateAuthority:
         cert_pem = self._issue(key.public_key(), HOST_SERVER_NAME, ROLE_HOST, alternatives, ttl, now)
         return ServerTls(cert_pem, _key_pem(key), self.ca_pem)
 
-    def issue_client(self, csr_pem: bytes, name: str, ttl: timedelta = CLIENT_TTL, now: datetime | None = None) -> bytes:
+    def issue_client(
+        self, csr_pem: bytes, name: str, ttl: timedelta = CLIENT_TTL, now: datetime | None = None, enrolment: str = ""
+    ) -> bytes:
         """A certificate (PEM) for the key of a signing request; what else the request asks for is ignored.
+
+        Args:
+            enrolment: said again by the certificate, so that the host can tell those of one joining from those of another.
 
         Raises:
             InvalidInputError: the request is malformed, not signed by its key, of another kind of key, or the name is not allowed.
         """
         name = check_client_name(name)
-        return self._issue(_request_key(csr_pem), name, ROLE_CLIENT, [x509.DNSName(server_name(name))], ttl, now)
+        return self._issue(_request_key(csr_pem), name, ROLE_CLIENT, [x509.DNSName(server_name(name))], ttl, now, enrolment)
 
     def _issue(
         self,
@@ -184,15 +158,16 @@ class CertificateAuthority:
         alternatives: list[x509.GeneralName],
         ttl: timedelta,
         now: datetime | None,
+        enrolment: str = "",
     ) -> bytes:
         now = now or datetime.now(UTC)
-        subject = x509.Name(
-            [
-                x509.NameAttribute(NameOID.ORGANIZATION_NAME, self.cluster_id),
-                x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, role),
-                x509.NameAttribute(NameOID.COMMON_NAME, name),
-            ]
-        )
+        parts = {
+            NameOID.ORGANIZATION_NAME: self.cluster_id,
+            NameOID.ORGANIZATIONAL_UNIT_NAME: role,
+            NameOID.COMMON_NAME: name,
+            NameOID.SERIAL_NUMBER: enrolment,
+        }
+        subject = x509.Name([x509.NameAttribute(oid, text) for oid, text in parts.items() if text])
         ends_at = min(now + ttl, self._certificate.not_valid_after_utc)
         purposes = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
@@ -245,14 +220,25 @@ def fingerprint(cert_pem: bytes) -> str:
     Raises:
         InvalidInputError: not a certificate.
     """
-    return _certificate(cert_pem).fingerprint(hashes.SHA256()).hex()
+    with _reading("certificate"):
+        return _certificate(cert_pem).fingerprint(hashes.SHA256()).hex()
+
+
+def renewal_due_at(cert_pem: bytes) -> datetime:
+    """When the certificate should be replaced: after ``RENEW_AFTER`` of the life that it had when it was issued.
+
+    Raises:
+        InvalidInputError: not a certificate.
+    """
+    with _reading("certificate"):
+        certificate = _certificate(cert_pem)
+        issued_at = certificate.not_valid_before_utc + CLOCK_SKEW
+        return issued_at + (certificate.not_valid_after_utc - issued_at) * RENEW_AFTER
 
 
 def needs_renewal(cert_pem: bytes, now: datetime) -> bool:
-    """Whether two thirds of the certificate's life are over."""
-    certificate = _certificate(cert_pem)
-    life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-    return now >= certificate.not_valid_before_utc + life * 2 / 3
+    """Whether it is time for another certificate. Raises InvalidInputError."""
+    return now >= renewal_due_at(cert_pem)
 
 
 def credentials_fault(credentials: Credentials, now: datetime) -> str | None:
@@ -279,35 +265,39 @@ def peer_of(cert_pem: bytes) -> Peer:
     Raises:
         InvalidInputError: not a certificate of a cluster.
     """
-    certificate = _certificate(cert_pem)
-    return Peer(_attribute(certificate, NameOID.COMMON_NAME), _attribute(certificate, NameOID.ORGANIZATIONAL_UNIT_NAME))
-
-
-def _load_pair(cert_pem: bytes, key_pem: bytes, where: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    try:
-        certificate = x509.load_pem_x509_certificate(cert_pem)
-        key = serialization.load_pem_private_key(key_pem, password=None)
-    except (ValueError, TypeError) as error:
-        raise CorruptDataError(f"the certificate or key in {where} cannot be read: {error}", "restore it from a backup") from None
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-        raise CorruptDataError(f"the key in {where} is not that of the certificate beside it", "restore both from the same backup")
-    return certificate, key
+    with _reading("certificate"):
+        certificate = _certificate(cert_pem)
+        return Peer(
+            name=_attribute(certificate, NameOID.COMMON_NAME),
+            role=_attribute(certificate, NameOID.ORGANIZATIONAL_UNIT_NAME),
+            enrolment=_attribute(certificate, NameOID.SERIAL_NUMBER, otherwise=""),
+            expires_at_s=certificate.not_valid_after_utc.timestamp(),
+        )
 
 
 def _request_key(csr_pem: bytes) -> ec.EllipticCurvePublicKey:
     if len(csr_pem) > _CSR_BYTES_MAX:
         raise InvalidInputError(f"the signing request has {len(csr_pem)} bytes; at most {_CSR_BYTES_MAX} are allowed")
-    try:
+    with _reading("signing request"):
         request = x509.load_pem_x509_csr(csr_pem)
         key = request.public_key()
         signed = request.is_signature_valid
-    except Exception as error:  # the parser answers hostile bytes with several types
-        raise InvalidInputError(f"the signing request cannot be read: {str(error)[:200]}") from None
     if not signed:
         raise InvalidInputError("the signing request is not signed by its own key")
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise InvalidInputError("the signing request has another kind of key than ECDSA P-256")
     return key
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """The parser looks into parts only when they are asked for, and answers hostile bytes with several types of errors."""
+    try:
+        yield
+    except GswarmError:
+        raise
+    except Exception as error:
+        raise InvalidInputError(f"the {what} cannot be read: {str(error)[:200]}") from None
 
 
 def _certificate(cert_pem: bytes) -> x509.Certificate:
@@ -317,8 +307,11 @@ def _certificate(cert_pem: bytes) -> x509.Certificate:
         raise InvalidInputError(f"this is not a certificate in PEM form: {error}") from None
 
 
-def _attribute(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> str:
+def _attribute(certificate: x509.Certificate, oid: x509.ObjectIdentifier, otherwise: str | None = None) -> str:
+    """``otherwise``: for a certificate without that attribute."""
     values = certificate.subject.get_attributes_for_oid(oid)
+    if not values and otherwise is not None:
+        return otherwise
     if len(values) != 1:
         raise InvalidInputError("the certificate is not one of a gswarm cluster")
     return str(values[0].value)

@@ -14,11 +14,11 @@ import grpc
 import grpc.aio
 
 from gswarm.domain.errors import GswarmError, InvalidInputError, UnauthenticatedError, UnavailableError
-from gswarm.domain.ids import Digest
+from gswarm.domain.ids import ClientName, Digest
 from gswarm.domain.messages import ClientMessage, HostMessage, MetricBatch
 from gswarm.wire import convert
 from gswarm.wire.errors import JOIN_AGAIN, from_rpc_error
-from gswarm.wire.methods import CLIENT_NAME_KEY, LOCATE_METHOD, METRICS_METHOD, SESSION_METHOD
+from gswarm.wire.methods import CLIENT_NAME_KEY, LOCATE_METHOD, METRICS_METHOD, REACH_METHOD, SESSION_METHOD
 from gswarm.wire.tls import HOST_SERVER_NAME, ClientTls, credentials_fault, grpc_channel_credentials
 
 T = TypeVar("T")
@@ -55,15 +55,29 @@ class HostConnection:
         self._tls = tls
         self._limits = limits
         self._metadata = ((CLIENT_NAME_KEY, client_name),)
-        options = _options(limits, tls is not None)
+        self._closed = False
+        self._open()
+
+    def _open(self) -> None:
+        options = _options(self._limits, self._tls is not None)
         self._channel: Any
-        if tls is None:
-            self._channel = grpc.aio.insecure_channel(target, options=options)
+        if self._tls is None:
+            self._channel = grpc.aio.insecure_channel(self._target, options=options)
         else:
-            self._channel = grpc.aio.secure_channel(target, grpc_channel_credentials(tls), options=options)
+            self._channel = grpc.aio.secure_channel(self._target, grpc_channel_credentials(self._tls), options=options)
         self._open_session = self._channel.stream_stream(SESSION_METHOD)
         self._open_metrics = self._channel.stream_stream(METRICS_METHOD)
         self._locate = self._channel.unary_unary(LOCATE_METHOD)
+        self._reach = self._channel.unary_unary(REACH_METHOD)
+
+    async def renew(self, tls: ClientTls) -> None:
+        """Shows another certificate from now on. Open calls end as when the connection was lost; they can be made again at once."""
+        if self._closed:
+            return
+        before = self._channel
+        self._tls = tls
+        self._open()
+        await before.close()
 
     async def __aenter__(self) -> HostConnection:
         return self
@@ -94,18 +108,29 @@ class HostConnection:
 
     async def locate(self, digests: Sequence[Digest]) -> dict[Digest, list[tuple[str, str]]]:
         """Digest to (base URL, holder's name), best first. Raises as ``session`` does."""
-        request = convert.encode_locate_request(digests)
+        return convert.decode_locate_reply(await self._ask(self._locate, convert.encode_locate_request(digests)))
+
+    async def reach(self, client: ClientName) -> tuple[Digest, ...]:
+        """Manifests that another client may fetch now. Raises as ``session`` does."""
+        return convert.decode_reach_reply(await self._ask(self._reach, convert.encode_reach_request(client)))
+
+    async def close(self) -> None:
+        """Ends open calls at once."""
+        self._closed = True
+        await self._channel.close()
+
+    async def _ask(self, method: Any, request: bytes) -> bytes:
         try:
-            reply: bytes = await self._locate(request, metadata=self._metadata, timeout=self._limits.call_timeout_s)
+            reply: bytes = await method(request, metadata=self._metadata, timeout=self._limits.call_timeout_s)
         except grpc.aio.AioRpcError as error:
             raise self._explain(error) from error
         except grpc.aio.UsageError:
             raise UnavailableError(f"the connection to {self._target} is closed") from None
-        return convert.decode_locate_reply(reply)
-
-    async def close(self) -> None:
-        """Ends open calls at once."""
-        await self._channel.close()
+        except asyncio.CancelledError:
+            if _being_cancelled():
+                raise
+            raise UnavailableError(f"the connection to {self._target} is closed") from None
+        return reply
 
     async def _stream(
         self, method: Any, outgoing: AsyncIterator[T], encode: Callable[[T], bytes], decode: Callable[[bytes], U]
@@ -127,6 +152,7 @@ class HostConnection:
             raise sending.error or UnavailableError(f"the connection to {self._target} is closed") from None
         finally:
             call.cancel()
+            sending.end()
 
     def _explain(self, error: grpc.aio.AioRpcError) -> GswarmError:
         explained = from_rpc_error(error, self._target)
@@ -180,8 +206,15 @@ class _Sending:
         self.error: Exception | None = None
         self._outgoing: AsyncIterator[Any] = outgoing
         self._encode: Callable[[Any], bytes] = encode
+        self._taker: asyncio.Task[Any] | None = None
+
+    def end(self) -> None:
+        """The call is over. gRPC would wait for the next message all the same, and so take one away from the next call."""
+        if self._taker is not None:
+            self._taker.cancel()
 
     async def requests(self) -> AsyncIterator[bytes]:
+        self._taker = asyncio.current_task()
         try:
             async for message in self._outgoing:
                 yield self._encode(message)

@@ -12,7 +12,7 @@ from typing import TypeVar, overload
 from google.protobuf.message import DecodeError, EncodeError, Message
 
 from gswarm.domain.errors import InvalidInputError, LimitError
-from gswarm.domain.ids import Digest
+from gswarm.domain.ids import ClientName, Digest
 from gswarm.domain.messages import ClientMessage, HostMessage, MetricBatch
 from gswarm.wire._pb import cluster_pb2, metrics_pb2, pool_pb2
 from gswarm.wire.convert_client import client_from_proto, client_to_proto
@@ -24,6 +24,10 @@ from gswarm.wire.convert_streams import (
     locate_reply_to_proto,
     locate_request_from_proto,
     locate_request_to_proto,
+    reach_reply_from_proto,
+    reach_reply_to_proto,
+    reach_request_from_proto,
+    reach_request_to_proto,
 )
 
 MESSAGE_BYTES_MAX = 4 * 1024 * 1024
@@ -114,6 +118,22 @@ def encode_locate_reply(locations: Mapping[Digest, Sequence[tuple[str, str]]]) -
 
 def decode_locate_reply(data: bytes) -> dict[Digest, list[tuple[str, str]]]:
     return locate_reply_from_proto(_parse(pool_pb2.LocateReply(), data))
+
+
+def encode_reach_request(client: ClientName) -> bytes:
+    return _serialize(_checked(reach_request_to_proto, client))
+
+
+def decode_reach_request(data: bytes) -> ClientName:
+    return reach_request_from_proto(_parse(pool_pb2.ReachRequest(), data))
+
+
+def encode_reach_reply(manifests: Sequence[Digest]) -> bytes:
+    return _serialize(_checked(reach_reply_to_proto, manifests))
+
+
+def decode_reach_reply(data: bytes) -> tuple[Digest, ...]:
+    return reach_reply_from_proto(_parse(pool_pb2.ReachReply(), data))
 
 
 def _checked(convert: Callable[[T], U], message: T) -> U:

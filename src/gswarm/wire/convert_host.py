@@ -7,6 +7,7 @@ from typing import assert_never
 from gswarm.domain.errors import InvalidInputError
 from gswarm.domain.ids import JobId, RunId
 from gswarm.domain.messages import (
+    TRUSTED_CODE_MAX,
     Ack,
     DropOrder,
     GrantOrder,
@@ -135,6 +136,9 @@ def _grant_to_proto(grant: GrantOrder) -> pb.GrantOrder:
         warm_start=grant.warm_start,
         durability=_DURABILITIES[grant.durability],
         first_step=grant.first_step,
+        trusted_code=fields.each(
+            grant.trusted_code, "trusted_code", TRUSTED_CODE_MAX, lambda digest: fields.digest_to_bytes(digest, "trusted_code")
+        ),
     )
 
 
@@ -156,6 +160,9 @@ def _grant_from_proto(grant: pb.GrantOrder) -> GrantOrder:
         warm_start=grant.warm_start,
         durability=_DURABILITY_NAMES[grant.durability],
         first_step=grant.first_step,
+        trusted_code=fields.each(
+            grant.trusted_code, "trusted_code", TRUSTED_CODE_MAX, lambda digest: fields.digest_from_bytes(digest, "trusted_code")
+        ),
     )
 
 

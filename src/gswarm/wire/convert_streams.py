@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from gswarm.domain.errors import InvalidInputError
-from gswarm.domain.ids import Digest, RunId
+from gswarm.domain.ids import ClientName, Digest, RunId
 from gswarm.domain.messages import LogLine, MetricBatch, StepMetrics
 from gswarm.wire import fields
 from gswarm.wire._pb import metrics_pb2 as metrics_pb
@@ -35,6 +35,7 @@ def batch_to_proto(batch: MetricBatch) -> metrics_pb.MetricBatch:
 
 
 def batch_from_proto(batch: metrics_pb.MetricBatch) -> MetricBatch:
+    fields.limited(batch.columns, "columns", fields.ROWS_MAX)
     fields.total((len(column.steps) for column in batch.columns), "steps", fields.ROWS_MAX)
     return MetricBatch(
         seq=batch.seq,
@@ -109,6 +110,24 @@ def locate_reply_from_proto(reply: pool_pb.LocateReply) -> dict[Digest, list[tup
         ]
         for location in reply.locations
     }
+
+
+def reach_request_to_proto(client: ClientName) -> pool_pb.ReachRequest:
+    return pool_pb.ReachRequest(client=fields.name(client, "client"))
+
+
+def reach_request_from_proto(request: pool_pb.ReachRequest) -> ClientName:
+    return ClientName(fields.name(request.client, "client"))
+
+
+def reach_reply_to_proto(manifests: Sequence[Digest]) -> pool_pb.ReachReply:
+    return pool_pb.ReachReply(
+        manifests=fields.each(manifests, "manifests", fields.LOCATE_MAX, lambda digest: fields.digest_to_bytes(digest, "manifests"))
+    )
+
+
+def reach_reply_from_proto(reply: pool_pb.ReachReply) -> tuple[Digest, ...]:
+    return fields.each(reply.manifests, "manifests", fields.LOCATE_MAX, lambda digest: fields.digest_from_bytes(digest, "manifests"))
 
 
 def _url(value: str) -> str:

@@ -39,6 +39,7 @@ STATUS_OF_CODE: dict[str, grpc.StatusCode] = {
     "fenced": grpc.StatusCode.ABORTED,
     "limit": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "unauthenticated": grpc.StatusCode.UNAUTHENTICATED,
+    "too_many_attempts": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "forbidden": grpc.StatusCode.PERMISSION_DENIED,
     "unavailable": grpc.StatusCode.UNAVAILABLE,
     "incompatible_version": grpc.StatusCode.FAILED_PRECONDITION,

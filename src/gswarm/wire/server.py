@@ -11,8 +11,8 @@ import errno
 import ipaddress
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -22,13 +22,13 @@ import grpc.aio
 
 from gswarm import __version__
 from gswarm.domain.errors import ConflictError, ForbiddenError, InvalidInputError, StorageError, UnauthenticatedError
-from gswarm.domain.ids import Digest
+from gswarm.domain.ids import ClientName, Digest
 from gswarm.domain.messages import ClientMessage, HostMessage, MetricBatch, Register
 from gswarm.wire import convert
 from gswarm.wire.errors import to_status
-from gswarm.wire.methods import CLIENT_NAME_KEY, LOCATE_METHOD, METRICS_METHOD, SESSION_METHOD
-from gswarm.wire.tls import ROLE_CLIENT, Peer, ServerTls, grpc_server_credentials, peer_of
-from gswarm.wire.version import check_version
+from gswarm.wire.methods import CLIENT_NAME_KEY, LOCATE_METHOD, METHODS, METRICS_METHOD, REACH_METHOD, SESSION_METHOD
+from gswarm.wire.tls import ROLE_CLIENT, Peer, ServerCertificate, ServerTls, peer_of
+from gswarm.wire.version import admit_version
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,30 @@ class ClusterHandler(Protocol):
 
     async def locate(self, peer: Peer, digests: Sequence[Digest]) -> dict[Digest, list[tuple[str, str]]]:
         """Digest to (base URL, holder's name), best first."""
+
+    async def reach(self, peer: Peer, client: ClientName) -> Sequence[Digest]:
+        """Manifests that ``client`` may fetch now. Asked by a client that serves blobs."""
+
+
+class Door(Protocol):
+    """Says who may be inside, beyond what the handshake found out."""
+
+    def inside(self, peer: Peer) -> AbstractContextManager[object]:
+        """Encloses a call of ``peer``. Ends it by a ``GswarmError`` when its right to be here ends.
+
+        Raises:
+            UnauthenticatedError: it is not let in (any more).
+        """
+
+
+class OpenDoor:
+    """Lets in whom the handshake let in: for plaintext, and for tests of the wire alone."""
+
+    def inside(self, peer: Peer) -> AbstractContextManager[object]:
+        return nullcontext()
+
+
+OPEN_DOOR = OpenDoor()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +95,15 @@ class ServerLimits:
 class RunningServer:
     """A server that accepts calls on ``port``."""
 
-    def __init__(self, server: grpc.aio.Server, port: int) -> None:
+    def __init__(self, server: grpc.aio.Server, port: int, certificate: ServerCertificate | None) -> None:
         self._server = server
+        self._certificate = certificate
         self.port = port
+
+    def renew(self, tls: ServerTls) -> None:
+        """Shows another certificate from the next handshake on."""
+        if self._certificate is not None:
+            self._certificate.renew(tls)
 
     async def stop(self, grace_s: float = 0.0) -> None:
         """Refuses new calls at once and cancels those that are still open after ``grace_s`` seconds."""
@@ -81,7 +111,7 @@ class RunningServer:
 
 
 async def start_server(
-    handler: ClusterHandler, bind: str, port: int, tls: ServerTls | None, limits: ServerLimits = ServerLimits()
+    handler: ClusterHandler, bind: str, port: int, tls: ServerTls | None, limits: ServerLimits = ServerLimits(), door: Door = OPEN_DOOR
 ) -> RunningServer:
     """Starts listening.
 
@@ -89,6 +119,7 @@ async def start_server(
         bind: an IP address, or ``localhost``.
         port: 0 for any free one.
         tls: ``None`` for plaintext, on loopback only.
+        door: asked about every call.
 
     Raises:
         InvalidInputError: plaintext on an address that other machines reach, or no such address here.
@@ -101,14 +132,15 @@ async def start_server(
             "leave --insecure away, or bind to 127.0.0.1 where only this machine can connect",
         )
     server = grpc.aio.server(options=_options(limits), maximum_concurrent_rpcs=limits.calls_max)
-    server.add_generic_rpc_handlers(_handlers(_Calls(handler, tls is not None, limits)))
+    server.add_generic_rpc_handlers(_handlers(_Calls(handler, tls is not None, limits), _Guard(door, tls is not None)))
     address = f"[{bind}]:{port}" if ":" in bind else f"{bind}:{port}"
+    certificate = ServerCertificate(tls) if tls is not None else None
     try:
-        bound = server.add_insecure_port(address) if tls is None else server.add_secure_port(address, grpc_server_credentials(tls))
+        bound = server.add_insecure_port(address) if certificate is None else server.add_secure_port(address, certificate.credentials())
     except RuntimeError as error:
         raise _bind_error(bind, port) from error
     await server.start()
-    return RunningServer(server, bound)
+    return RunningServer(server, bound, certificate)
 
 
 def is_loopback(bind: str) -> bool:
@@ -121,61 +153,87 @@ def is_loopback(bind: str) -> bool:
         return False
 
 
-class _Calls:
-    """The three methods as gRPC calls them: bytes in, bytes out."""
+class _Guard:
+    """Stands before every method: finds out who calls, and turns what is raised into a status."""
 
-    def __init__(self, handler: ClusterHandler, authenticated: bool, limits: ServerLimits) -> None:
-        self._handler = handler
+    def __init__(self, door: Door, authenticated: bool) -> None:
+        self._door = door
         self._authenticated = authenticated
-        self._limits = limits
 
-    async def session(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
-        try:
-            peer = self._peer(context)
-            first = await self._register(requests)
-            if first.client != peer.name:
-                raise ForbiddenError(
-                    f"{peer.name!r} cannot register as {first.client!r}",
-                    "a client's name is the one in its certificate; join again to change it",
-                )
-            check_version(first.version, __version__)
-            _check_data_url(first.data_url, "https" if self._authenticated else "http")
-            messages = _session_messages(requests)
-            async with aclosing(_generator(self._handler.session(peer, first, messages))) as outgoing:
-                async for message in outgoing:
-                    yield convert.encode(message)
-        except Exception as error:
-            await _abort(context, error)
+    def stream(self, method: Callable[[AsyncIterator[bytes], Peer], AsyncIterator[bytes]]) -> Any:
+        async def call(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+            try:
+                peer = self._peer(context)
+                with self._door.inside(peer):
+                    async with aclosing(_generator(method(requests, peer))) as replies:
+                        async for reply in replies:
+                            yield reply
+            except Exception as error:
+                await _abort(context, error)
 
-    async def metrics(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
-        try:
-            batches = _decoded(requests, convert.decode_metric_batch)
-            async with aclosing(_generator(self._handler.metrics(self._peer(context), batches))) as outgoing:
-                async for seq in outgoing:
-                    yield convert.encode_metric_ack(seq)
-        except Exception as error:
-            await _abort(context, error)
+        return grpc.stream_stream_rpc_method_handler(call)
 
-    async def locate(self, request: bytes, context: Any) -> bytes:
-        try:
-            digests = convert.decode_locate_request(request)
-            return convert.encode_locate_reply(await self._handler.locate(self._peer(context), digests))
-        except Exception as error:
-            await _abort(context, error)
+    def single(self, method: Callable[[bytes, Peer], Awaitable[bytes]]) -> Any:
+        async def call(request: bytes, context: Any) -> bytes:
+            try:
+                peer = self._peer(context)
+                with self._door.inside(peer):
+                    return await method(request, peer)
+            except Exception as error:
+                await _abort(context, error)
+
+        return grpc.unary_unary_rpc_method_handler(call)
 
     def _peer(self, context: Any) -> Peer:
+        named = dict(context.invocation_metadata() or ()).get(CLIENT_NAME_KEY)
         if not self._authenticated:
-            name = dict(context.invocation_metadata() or ()).get(CLIENT_NAME_KEY)
-            if not isinstance(name, str) or not name:
+            if not isinstance(named, str) or not named:
                 raise UnauthenticatedError("the caller does not say who it is", f"send the metadata {CLIENT_NAME_KEY}")
-            return Peer(name, ROLE_CLIENT)
+            return Peer(named, ROLE_CLIENT)
         certificates = context.auth_context().get("x509_pem_cert")
         if not certificates:
             raise UnauthenticatedError("a client certificate of this cluster is needed", "join with a token first")
         peer = peer_of(certificates[0])
         if peer.role != ROLE_CLIENT:
             raise ForbiddenError(f"{peer.name!r} is no client of this cluster", "join with a token of the role client")
+        if named is not None and named != peer.name:
+            raise ForbiddenError(f"{peer.name!r} cannot speak as {str(named)[:80]!r}", "a client's name is the one in its certificate")
         return peer
+
+
+class _Calls:
+    """The methods: bytes in, bytes out."""
+
+    def __init__(self, handler: ClusterHandler, authenticated: bool, limits: ServerLimits) -> None:
+        self._handler = handler
+        self._authenticated = authenticated
+        self._limits = limits
+
+    async def session(self, requests: AsyncIterator[bytes], peer: Peer) -> AsyncIterator[bytes]:
+        first = await self._register(requests)
+        if first.client != peer.name:
+            raise ForbiddenError(
+                f"{peer.name!r} cannot register as {first.client!r}",
+                "a client's name is the one in its certificate; join again to change it",
+            )
+        admit_version(first.client, first.version, __version__)
+        _check_data_url(first.data_url, "https" if self._authenticated else "http")
+        messages = _session_messages(requests)
+        async with aclosing(_generator(self._handler.session(peer, first, messages))) as outgoing:
+            async for message in outgoing:
+                yield convert.encode(message)
+
+    async def metrics(self, requests: AsyncIterator[bytes], peer: Peer) -> AsyncIterator[bytes]:
+        batches = _decoded(requests, convert.decode_metric_batch)
+        async with aclosing(_generator(self._handler.metrics(peer, batches))) as outgoing:
+            async for seq in outgoing:
+                yield convert.encode_metric_ack(seq)
+
+    async def locate(self, request: bytes, peer: Peer) -> bytes:
+        return convert.encode_locate_reply(await self._handler.locate(peer, convert.decode_locate_request(request)))
+
+    async def reach(self, request: bytes, peer: Peer) -> bytes:
+        return convert.encode_reach_reply(await self._handler.reach(peer, convert.decode_reach_request(request)))
 
     async def _register(self, requests: AsyncIterator[bytes]) -> Register:
         try:
@@ -230,17 +288,18 @@ async def _abort(context: Any, error: Exception) -> NoReturn:
     raise error
 
 
-def _handlers(calls: _Calls) -> tuple[Any, ...]:
+def _handlers(calls: _Calls, guard: _Guard) -> tuple[Any, ...]:
     """Without generated servicers: bytes pass through gRPC, so that a malformed message gets our error and not gRPC's."""
     methods: dict[str, Any] = {
-        SESSION_METHOD: grpc.stream_stream_rpc_method_handler(calls.session),
-        METRICS_METHOD: grpc.stream_stream_rpc_method_handler(calls.metrics),
-        LOCATE_METHOD: grpc.unary_unary_rpc_method_handler(calls.locate),
+        SESSION_METHOD: guard.stream(calls.session),
+        METRICS_METHOD: guard.stream(calls.metrics),
+        LOCATE_METHOD: guard.single(calls.locate),
+        REACH_METHOD: guard.single(calls.reach),
     }
     by_service: dict[str, dict[str, Any]] = {}
-    for path, method in methods.items():
+    for path in METHODS:
         service, name = path.strip("/").split("/")
-        by_service.setdefault(service, {})[name] = method
+        by_service.setdefault(service, {})[name] = methods[path]
     return tuple(grpc.method_handlers_generic_handler(service, named) for service, named in by_service.items())
 
 

@@ -23,18 +23,17 @@ from gswarm.wire.certificates import (
     ROLE_CLIENT,
     ROLE_HOST,
     CertificateAuthority,
-    ClientTls,
-    Credentials,
     Peer,
-    ServerTls,
     check_client_name,
     credentials_fault,
     fingerprint,
     make_key_and_csr,
     needs_renewal,
     peer_of,
+    renewal_due_at,
     server_name,
 )
+from gswarm.wire.credentials import ClientTls, Credentials, ServerTls
 from gswarm.wire.private_files import save_private
 
 __all__ = [
@@ -48,26 +47,51 @@ __all__ = [
     "ClientTls",
     "Credentials",
     "Peer",
+    "ServerCertificate",
     "ServerTls",
     "check_client_name",
     "client_ssl_context",
     "credentials_fault",
     "fingerprint",
     "grpc_channel_credentials",
-    "grpc_server_credentials",
     "make_key_and_csr",
     "needs_renewal",
     "peer_name_from_ssl",
     "peer_of",
+    "renewal_due_at",
     "save_private",
     "server_name",
     "server_ssl_context",
+    "show_certificate",
 ]
 
 
-def grpc_server_credentials(tls: ServerTls) -> grpc.ServerCredentials:
-    """For a gRPC port that serves only callers with a certificate of the cluster."""
-    return grpc.ssl_server_credentials([(tls.key_pem, tls.cert_pem)], root_certificates=tls.ca_pem, require_client_auth=True)
+class ServerCertificate:
+    """What a gRPC port shows in its handshakes. Another certificate may take its place; connections that stand are left alone."""
+
+    def __init__(self, tls: ServerTls) -> None:
+        self._tls = tls
+        self._shown = tls
+
+    def renew(self, tls: ServerTls) -> None:
+        """Handshakes from now on show this one."""
+        self._tls = tls
+
+    def credentials(self) -> grpc.ServerCredentials:
+        """For a port that serves only callers with a certificate of the cluster."""
+        return grpc.dynamic_ssl_server_credentials(_configuration(self._tls), self._changed, require_client_authentication=True)
+
+    def _changed(self) -> Any:
+        """gRPC asks before each handshake; ``None`` means that nothing is new."""
+        tls = self._tls
+        if tls is self._shown:
+            return None
+        self._shown = tls
+        return _configuration(tls)
+
+
+def _configuration(tls: ServerTls) -> Any:
+    return grpc.ssl_server_certificate_configuration([(tls.key_pem, tls.cert_pem)], root_certificates=tls.ca_pem)
 
 
 def grpc_channel_credentials(tls: ClientTls) -> grpc.ChannelCredentials:
@@ -104,16 +128,23 @@ def peer_name_from_ssl(peercert: Mapping[str, Any] | None) -> Peer:
     Raises:
         UnauthenticatedError: there is no certificate, or not one of a cluster.
     """
-    subject = dict(pair for part in (peercert or {}).get("subject", ()) for pair in part)
+    found = peercert or {}
+    subject = dict(pair for part in found.get("subject", ()) for pair in part)
     try:
-        return Peer(subject["commonName"], subject["organizationalUnitName"])
-    except KeyError:
+        expires_at_s = float(ssl.cert_time_to_seconds(found["notAfter"]))
+        return Peer(subject["commonName"], subject["organizationalUnitName"], subject.get("serialNumber", ""), expires_at_s)
+    except (KeyError, ValueError):
         raise UnauthenticatedError("a client certificate of this cluster is needed", "join with a token first") from None
 
 
 def _load(context: ssl.SSLContext, tls: Credentials) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.load_verify_locations(cadata=tls.ca_pem.decode())
+    show_certificate(context, tls)
+
+
+def show_certificate(context: ssl.SSLContext, tls: Credentials) -> None:
+    """Connections that are made from now on show this certificate; those that stand are left alone."""
     # ssl reads certificate and key from files only; this directory is the caller's alone (mode 0700) and short-lived.
     with tempfile.TemporaryDirectory(prefix="gswarm-") as directory:
         cert_path, key_path = Path(directory) / "cert.pem", Path(directory) / "key.pem"

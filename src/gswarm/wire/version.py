@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
 from gswarm.domain.errors import IncompatibleVersionError
+from gswarm.domain.ids import ClientName
+
+logger = logging.getLogger(__name__)
 
 _RELEASE = re.compile(r"(\d{1,6})\.(\d{1,6})(?:[.a-z+-].{0,60})?")
+
+
+def admit_version(client: ClientName, client_version: str, host_version: str) -> None:
+    """``check_version`` on the host, whose log says who was refused."""
+    try:
+        check_version(client_version, host_version)
+    except IncompatibleVersionError as error:
+        logger.warning("client %s was refused: %s; %s", client, error.message, error.hint)
+        raise
 
 
 def check_version(client_version: str, host_version: str) -> None:

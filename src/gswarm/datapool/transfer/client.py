@@ -15,7 +15,7 @@ from gswarm.datapool.manifest import Manifest, load_manifest
 from gswarm.datapool.store import BlobStore, Ingest
 from gswarm.datapool.transfer.http import IDLE_TIMEOUT_S, PoolHttp, Segment, Source
 from gswarm.datapool.transfer.wire import MISSING_DIGESTS_MAX
-from gswarm.domain.errors import ConflictError, CorruptDataError, GswarmError, StorageError, UnavailableError
+from gswarm.domain.errors import ConflictError, CorruptDataError, GswarmError, NotFoundError, StorageError, UnavailableError
 from gswarm.domain.ids import Digest
 
 SEGMENT_BYTES = 4 * 1024 * 1024
@@ -74,7 +74,7 @@ class PoolClient:
         """Brings a blob into the store, unless it is there.
 
         Sources that fail are tried again after the others, and bytes that arrived are not asked for twice. Sources that
-        disagree, or whose bytes have the wrong digest, are asked one by one.
+        disagree, or whose bytes have the wrong digest, are asked one by one, once they have looked at their own copies.
 
         Raises:
             NotFoundError, ForbiddenError, UnauthenticatedError, UnavailableError, CorruptDataError: no source could give it;
@@ -92,14 +92,16 @@ class PoolClient:
             except CorruptDataError as error:
                 reason: GswarmError = error
             for source in sources:
-                if attempt.used != {source}:
-                    try:
-                        await self._fetch(store, digest, _Sources([source]), size_bytes)
-                        return
-                    except StorageError:
-                        raise
-                    except GswarmError as error:
-                        reason = error
+                try:
+                    await self._http.doubt(source, digest)
+                    await self._fetch(store, digest, _Sources([source]), size_bytes)
+                    return
+                except StorageError:
+                    raise
+                except NotFoundError:
+                    continue  # it had a damaged copy, which is what the caller should hear
+                except GswarmError as error:
+                    reason = error
             raise reason
 
     async def fetch_manifest(self, store: BlobStore, digest: Digest, sources: Sequence[Source]) -> Manifest:

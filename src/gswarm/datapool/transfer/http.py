@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ from gswarm.domain.ids import Digest
 CONNECT_TIMEOUT_S = 10.0
 IDLE_TIMEOUT_S = 60.0
 """How long a transfer may stand still before the connection counts as broken."""
+SILENCE_ASKED_S, SILENCE_TIMEOUT_S = 5, 9
+"""The kernel asks a silent connection after the first whether it lives, and ends it when nothing was acknowledged for the second: a machine
+that vanished or has moved is noticed as fast as by gRPC's keepalive, while one that only thinks has the whole idle timeout."""
 CONNECTIONS_MAX = 32
 _ANSWER_BYTES_MAX = 1024 * 1024
 
@@ -53,6 +58,20 @@ class Segment:
         return memoryview(self.buffer)[: self.filled_bytes]
 
 
+def watched_socket(address: tuple[int, int, int, str, object]) -> socket.socket:
+    """A socket for ``address`` (as ``getaddrinfo`` answers) whose dead peer is noticed."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        probes = 2
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENCE_ASKED_S)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, (SILENCE_TIMEOUT_S - SILENCE_ASKED_S) // probes)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENCE_TIMEOUT_S * 1000)
+    return made
+
+
 class PoolHttp:
     """The requests of ``gswarm.datapool.transfer``, each raising typed errors. UnavailableError means: try again."""
 
@@ -69,7 +88,7 @@ class PoolHttp:
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ssl=self._ssl_context or True),
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, ssl=self._ssl_context or True, socket_factory=watched_socket),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=self._idle_timeout_s),
                 headers={"Accept-Encoding": "identity", **self._headers},
                 auto_decompress=False,
@@ -101,6 +120,11 @@ class PoolHttp:
     async def size_bytes(self, source: Source, digest: Digest) -> int:
         async with self._request("HEAD", source, digest) as response:
             return _number(response.headers.get("Content-Length"), source)
+
+    async def doubt(self, source: Source, digest: Digest) -> None:
+        """Has the source look at the bytes of its copy. Raises NotFoundError where that was damaged, or is gone."""
+        async with self._request("HEAD", source, f"{digest}?verify=1"):
+            return
 
     async def read_segment(self, source: Source, digest: Digest, segment: Segment, size_bytes: int) -> None:
         """Reads what is left of a segment of a blob of ``size_bytes``; after an error the segment has what came.

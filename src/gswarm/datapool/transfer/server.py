@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from typing import BinaryIO
 
 from aiohttp import ClientError, web
@@ -37,9 +38,15 @@ Authorize = Callable[[web.Request], str | Awaitable[str | None] | None]
 """Raises ForbiddenError or UnauthenticatedError, or returns the caller's name (``None``: its address is the name)."""
 OnPut = Callable[[Digest, str], Awaitable[None] | None]
 """Told the digest and the caller after a commit and before the answer: the place to pin an upload."""
+Owned = Callable[[Set[Digest], str], Awaitable[Set[Digest]]]
+"""To which of these blobs' bytes the caller has a right. What else is here counts as missing for it, until it has brought it in full."""
+
+_log = logging.getLogger("gswarm.datapool")
 
 IDLE_TIMEOUT_S = 30.0
 """How long an upload may send nothing before it is cut; what arrived is kept for a resume."""
+KEPT_OPEN_S = 30.0
+"""How long a connection without a request stays open, twice as long as callers use one again: one that vanished says no good-bye."""
 
 
 def pool_routes(
@@ -47,18 +54,27 @@ def pool_routes(
     authorize: Authorize,
     on_put: OnPut | None = None,
     *,
+    owned: Owned | None = None,
+    is_read_only: bool = False,
     blob_bytes_max: int = BLOB_BYTES_MAX,
     idle_timeout_s: float = IDLE_TIMEOUT_S,
 ) -> list[web.RouteDef]:
     """The routes of one pool. Every one of them asks ``authorize`` first.
 
     Args:
+        owned: ``None`` means that everybody who may write has a right to everything that is here.
+        is_read_only: no uploads, and no questions that prepare them.
         blob_bytes_max: the largest blob that is taken.
     """
-    server = _PoolServer(store, authorize, on_put, blob_bytes_max, idle_timeout_s)
-    return [
+    server = _PoolServer(store, authorize, on_put, owned, blob_bytes_max, idle_timeout_s)
+    reading = [
         web.get("/v1/blobs/{digest}", server.guarded(server.get), allow_head=False),
         web.head("/v1/blobs/{digest}", server.guarded(server.head)),
+    ]
+    if is_read_only:
+        return reading
+    return [
+        *reading,
         web.put("/v1/blobs/{digest}", server.guarded(server.put)),
         web.post("/v1/blobs/missing", server.guarded(server.missing)),
     ]
@@ -68,13 +84,23 @@ _Handler = Callable[[web.Request, str], Awaitable[web.StreamResponse]]
 
 
 class _PoolServer:
-    def __init__(self, store: BlobStore, authorize: Authorize, on_put: OnPut | None, blob_bytes_max: int, idle_timeout_s: float) -> None:
+    def __init__(
+        self,
+        store: BlobStore,
+        authorize: Authorize,
+        on_put: OnPut | None,
+        owned: Owned | None,
+        blob_bytes_max: int,
+        idle_timeout_s: float,
+    ) -> None:
         self._store = store
         self._authorize = authorize
         self._on_put = on_put
+        self._owned = owned
         self._blob_bytes_max = blob_bytes_max
         self._idle_timeout_s = idle_timeout_s
         self._uploads = Uploads(store)
+        self._verifying = asyncio.Lock()
 
     def guarded(self, handler: _Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """The handler behind the authorisation, with typed errors as problem documents."""
@@ -86,7 +112,7 @@ class _PoolServer:
                     name = await name
                 return await handler(request, name or request.remote or "unknown")
             except GswarmError as error:
-                return _refusal(error)
+                return refusal(error)
 
         return handle
 
@@ -99,28 +125,41 @@ class _PoolServer:
     async def head(self, request: web.Request, caller: str) -> web.StreamResponse:
         digest = checked_digest(request.match_info["digest"])
         if "upload" in request.query:
-            complete = await asyncio.to_thread(self._store.renew, digest)
+            complete = await self._has_for(caller, digest)
             offset = 0 if complete else self._uploads.offset(caller, digest)
             # Without a length the connection could not be used again.
             return web.Response(headers={"Content-Length": "0", UPLOAD_OFFSET: str(offset), UPLOAD_COMPLETE: "1" if complete else "0"})
+        if "verify" in request.query:
+            await self._look_at(digest)
         size_bytes = await asyncio.to_thread(self._store.size_bytes, digest)
         return web.Response(headers={"Content-Length": str(size_bytes), **_headers(digest)})
+
+    async def _look_at(self, digest: Digest) -> None:
+        """Somebody got bytes that have not this digest: a damaged copy is moved aside and is not here any more. One at a time."""
+        async with self._verifying:
+            if not await asyncio.to_thread(self._store.verify, digest):
+                _log.warning("blob %s is damaged on the disk; it was moved aside", digest)
 
     async def put(self, request: web.Request, caller: str) -> web.StreamResponse:
         digest = checked_digest(request.match_info["digest"])
         offset = _offset(request.query.get("offset", "0"))
         if request.content_length is None:
-            return _refusal(InvalidInputError("an upload needs a Content-Length"), status=411)
+            return refusal(InvalidInputError("an upload needs a Content-Length"), status=411)
         size_bytes = offset + request.content_length
         if size_bytes > self._blob_bytes_max:
-            return _refusal(LimitError(f"a blob of {size_bytes} bytes", f"this pool takes at most {self._blob_bytes_max}"), status=413)
-        if not await asyncio.to_thread(self._store.renew, digest):
+            return refusal(LimitError(f"a blob of {size_bytes} bytes", f"this pool takes at most {self._blob_bytes_max}"), status=413)
+        if not await self._has_for(caller, digest):
             await self._receive(request, caller, digest, offset, size_bytes)
         if self._on_put is not None:
             done = self._on_put(digest, caller)
             if inspect.isawaitable(done):
                 await done
         return web.Response(status=201)
+
+    async def _has_for(self, caller: str, digest: Digest) -> bool:
+        """Whether the blob is here and the caller need not show that it has the bytes."""
+        is_here = await asyncio.to_thread(self._store.renew, digest)
+        return is_here and (self._owned is None or digest in await self._owned({digest}, caller))
 
     async def _receive(self, request: web.Request, caller: str, digest: Digest, offset: int, size_bytes: int) -> None:
         async with self._uploads.claim(caller, digest, offset) as upload:
@@ -146,7 +185,7 @@ class _PoolServer:
         finally:
             await spool.flush()
 
-    async def missing(self, request: web.Request, _caller: str) -> web.StreamResponse:
+    async def missing(self, request: web.Request, caller: str) -> web.StreamResponse:
         try:
             asked = json.loads(await request.read())
         except (ValueError, RecursionError):
@@ -157,7 +196,9 @@ class _PoolServer:
             raise LimitError(f"a question about {len(asked)} blobs", f"ask for at most {MISSING_DIGESTS_MAX} at once")
         digests = [checked_digest(text) for text in asked]
         # Those that are here are about to be referred to: a sweep must not take them before that.
-        return web.json_response(await asyncio.to_thread(lambda: [digest for digest in digests if not self._store.renew(digest)]))
+        here = await asyncio.to_thread(lambda: {digest for digest in digests if self._store.renew(digest)})
+        owned = here if self._owned is None else await self._owned(here, caller)
+        return web.json_response([digest for digest in digests if digest not in owned])
 
 
 def _open(store: BlobStore, digest: Digest) -> tuple[BinaryIO, int]:
@@ -222,5 +263,6 @@ def _offset(text: str) -> int:
     return int(text)
 
 
-def _refusal(error: GswarmError, status: int | None = None) -> web.Response:
+def refusal(error: GswarmError, status: int | None = None) -> web.Response:
+    """The error as a problem document (RFC 9457)."""
     return web.json_response(problem_document(error), status=status or error.http_status, content_type="application/problem+json")

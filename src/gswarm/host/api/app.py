@@ -7,20 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request
-from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel
 
-from gswarm.host.api import clients, events, experiments, models, pool, queue, run_data, run_logs, runs, system, tokens
-from gswarm.host.api.problem import install_error_handlers
-from gswarm.host.api.shield import Role, Shield, rule
+from gswarm.host.api import audit, clients, events, experiments, login, models, pool, queue, run_data, run_logs, runs, system, tokens
+from gswarm.host.api.docs_page import STYLE, docs_page
+from gswarm.host.api.gate import Gate, Role
+from gswarm.host.api.names import AllowedNames
+from gswarm.host.api.problem import PAGE_POLICY, install_error_handlers
+from gswarm.host.api.shield import Shield, rule
 from gswarm.host.api.sse import EventStreams
 from gswarm.host.services import HostServices
-from gswarm.wire.server import is_loopback
 
 PREFIX = "/api/v1"
-_CDN = "https://cdn.jsdelivr.net"
-DOCS_POLICY = f"default-src 'self'; script-src 'unsafe-inline' {_CDN}; style-src 'unsafe-inline' {_CDN}; img-src 'self' data: https:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +33,8 @@ class ApiRoute:
     status: int = 200
     answer: type[BaseModel] | None = None
     """The model of the answer, where the endpoint's annotation is not enough."""
+    is_write: bool | None = None
+    """Whether the audit log has it; ``None`` goes by the method."""
 
 
 ANYONE, VIEWER, OPERATOR, ADMIN = Role.ANYONE, Role.VIEWER, Role.OPERATOR, Role.ADMIN
@@ -41,10 +42,14 @@ ANYONE, VIEWER, OPERATOR, ADMIN = Role.ANYONE, Role.VIEWER, Role.OPERATOR, Role.
 ROUTES = (
     ApiRoute("GET", "/health", ANYONE, system.health),
     ApiRoute("GET", "/ready", VIEWER, system.ready),
-    ApiRoute("GET", "/auth/whoami", VIEWER, system.whoami),
+    ApiRoute("GET", "/host", VIEWER, system.status),
+    ApiRoute("POST", "/auth/login", ANYONE, login.log_in),
+    ApiRoute("POST", "/auth/logout", VIEWER, login.log_out),
+    ApiRoute("GET", "/auth/whoami", VIEWER, login.whoami),
+    ApiRoute("GET", "/audit", ADMIN, audit.list_audit),
     ApiRoute("GET", "/events", VIEWER, events.events),
     ApiRoute("POST", "/experiments", OPERATOR, experiments.submit_experiment, 201),
-    ApiRoute("POST", "/experiments/validate", VIEWER, experiments.validate_experiment),
+    ApiRoute("POST", "/experiments/validate", VIEWER, experiments.validate_experiment, is_write=False),
     ApiRoute("GET", "/experiments", VIEWER, experiments.list_experiments),
     ApiRoute("GET", "/experiments/{experiment}", VIEWER, experiments.get_experiment),
     ApiRoute("GET", "/experiments/{experiment}/runs", VIEWER, experiments.experiment_runs),
@@ -73,6 +78,7 @@ ROUTES = (
     ApiRoute("POST", "/clients/{name}/drain", OPERATOR, clients.drain_client),
     ApiRoute("POST", "/clients/{name}/resume", OPERATOR, clients.resume_client),
     ApiRoute("POST", "/clients/{name}/disconnect", OPERATOR, clients.disconnect_client),
+    ApiRoute("POST", "/clients/{name}/revoke", ADMIN, clients.revoke_client),
     ApiRoute("GET", "/queue", VIEWER, queue.list_jobs),
     ApiRoute("GET", "/queue/{job}", VIEWER, queue.get_job),
     ApiRoute("GET", "/pool/{manifest}/files", OPERATOR, pool.pool_files),
@@ -82,9 +88,10 @@ ROUTES = (
     ApiRoute("DELETE", "/tokens/{token}", ADMIN, tokens.revoke_token),
 )
 RULES = (
-    *(rule(route.method, PREFIX + route.path, route.role) for route in ROUTES),
+    *(rule(route.method, PREFIX + route.path, route.role, route.is_write) for route in ROUTES),
     rule("GET", "/openapi.json", VIEWER),
     rule("GET", "/docs", VIEWER),
+    rule("GET", "/docs.css", VIEWER),
 )
 
 
@@ -103,21 +110,26 @@ def create_app(services: HostServices) -> FastAPI:
         redirect_slashes=False,
         responses={"default": {"model": models.Problem, "description": "What is wrong and what to do"}},
     )
+    gate = Gate(services.tokens, services.clock)
     app.state.services = services
-    app.state.streams = EventStreams()
+    app.state.gate = gate
+    app.state.streams = EventStreams(gate.still_stands)
     for route in ROUTES:
         options: dict[str, Any] = {"response_model": route.answer} if route.answer is not None else {}
         tag = route.path.split("/")[1]
         app.add_api_route(PREFIX + route.path, route.endpoint, methods=[route.method], status_code=route.status, tags=[tag], **options)
     app.add_route("/openapi.json", _openapi, methods=["GET"], include_in_schema=False)
     app.add_route("/docs", _docs, methods=["GET"], include_in_schema=False)
+    app.add_route("/docs.css", _docs_style, methods=["GET"], include_in_schema=False)
     install_error_handlers(app)
     app.add_middleware(
         Shield,
         rules=RULES,
-        authenticate=services.tokens.authenticate,
+        gate=gate,
+        names=AllowedNames(services.config.bind, services.config.allowed_names),
+        audit=services.audit,
+        clock=services.clock,
         body_bytes_max=services.config.limits.max_request_bytes,
-        loopback=is_loopback(services.config.bind),
     )
     return app
 
@@ -126,7 +138,10 @@ async def _openapi(request: Request) -> Response:
     return JSONResponse(request.app.openapi())
 
 
-async def _docs(_request: Request) -> Response:
-    page: HTMLResponse = get_swagger_ui_html(openapi_url="/openapi.json", title="gswarm")
-    page.headers["Content-Security-Policy"] = DOCS_POLICY
-    return page
+async def _docs(request: Request) -> Response:
+    roles = {(route.method, PREFIX + route.path.replace(":path", "")): route.role.name.lower() for route in ROUTES}
+    return HTMLResponse(docs_page(request.app.openapi(), roles), headers={"Content-Security-Policy": PAGE_POLICY})
+
+
+async def _docs_style(_request: Request) -> Response:
+    return Response(STYLE, media_type="text/css")

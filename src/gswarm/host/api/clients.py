@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from gswarm.domain.errors import NotFoundError
 from gswarm.domain.ids import ClientName
 from gswarm.domain.plan import Client
@@ -56,3 +58,9 @@ async def disconnect_client(services: ServicesDep, by: By, name: str) -> models.
     client = _find(services, name)
     await services.sessions.disconnect(client.name, f"disconnected by {by}")
     return _view(services, client)
+
+
+async def revoke_client(services: ServicesDep, name: str) -> models.RevokedView:
+    """End its certificate for good: what it is doing is cut now, its grants go to others. Idempotent."""
+    await asyncio.to_thread(services.tokens.revoke_client, name)
+    return models.RevokedView(clients=[name])

@@ -10,6 +10,8 @@ from fastapi import Depends, Header, Request
 
 from gswarm.domain.errors import InvalidInputError, InvariantError
 from gswarm.domain.ids import RequestId
+from gswarm.host.api.gate import Caller, Gate
+from gswarm.host.api.shield import RequestNote
 from gswarm.host.api.sse import EventStreams
 from gswarm.host.loop import Submitted
 from gswarm.host.services import HostServices
@@ -23,22 +25,42 @@ def _streams(request: Request) -> EventStreams:
     return cast(EventStreams, request.app.state.streams)
 
 
+def _gate(request: Request) -> Gate:
+    return cast(Gate, request.app.state.gate)
+
+
+def _caller(request: Request) -> Caller:
+    return cast(Caller, request.state.principal)
+
+
 def _by(request: Request) -> str:
     """Who asks, as it stands in the journal."""
-    principal = request.state.principal
-    return f"{principal.role}:{principal.token_id}"
+    return _caller(request).who
 
 
-def _request_key(idempotency_key: Annotated[str | None, Header(description="The same key never takes effect twice.")] = None) -> RequestId:
+def _note(request: Request) -> RequestNote:
+    return cast(RequestNote, request.state.note)
+
+
+def _request_key(
+    request: Request,
+    idempotency_key: Annotated[str | None, Header(description="The same key never takes effect twice.")] = None,
+) -> RequestId:
     if idempotency_key is None:
         return RequestId(str(uuid4()))
     if not re.fullmatch(r"[!-~]{1,128}", idempotency_key):
         raise InvalidInputError("the Idempotency-Key is not 1 to 128 visible ASCII characters", "a UUID is a good one")
-    return RequestId(idempotency_key)
+    key = RequestId(idempotency_key)
+    note = _note(request)
+    note.key, note.was_known = key, _services(request).loop.state.result_of(key) is not None
+    return key
 
 
 ServicesDep = Annotated[HostServices, Depends(_services)]
 StreamsDep = Annotated[EventStreams, Depends(_streams)]
+GateDep = Annotated[Gate, Depends(_gate)]
+CallerDep = Annotated[Caller, Depends(_caller)]
+Note = Annotated[RequestNote, Depends(_note)]
 By = Annotated[str, Depends(_by)]
 RequestKey = Annotated[RequestId, Depends(_request_key)]
 

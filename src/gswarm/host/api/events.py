@@ -8,9 +8,9 @@ from typing import Annotated
 
 from fastapi import Header, Query, Response
 
-from gswarm.domain.errors import InvalidInputError
+from gswarm.domain.errors import InvalidInputError, NotFoundError
 from gswarm.domain.ids import JobId, RequestId, RunId
-from gswarm.host.api.deps import ServicesDep, StreamsDep
+from gswarm.host.api.deps import CallerDep, ServicesDep, StreamsDep
 from gswarm.host.api.sse import frame
 from gswarm.host.people import describe
 from gswarm.scheduler.core import ClusterState
@@ -22,6 +22,7 @@ ID_FIELDS = ("experiment", "run", "parent", "client", "job")
 async def events(
     services: ServicesDep,
     streams: StreamsDep,
+    caller: CallerDep,
     last_event_id: Annotated[int | None, Header(ge=0, description="Goes on after that event.")] = None,
     after: Annotated[int | None, Query(ge=0, description="The same for callers that cannot set headers.")] = None,
 ) -> Response:
@@ -32,7 +33,9 @@ async def events(
         start = newest
     if start > newest:
         raise InvalidInputError(f"there is no event {start} yet", f"the newest is {newest}")
-    return streams.response(_frames(services, start))
+    if start < services.loop.oldest:
+        raise NotFoundError(f"not all events behind {start} are kept any more", f"follow them from {services.loop.oldest} on")
+    return streams.response(_frames(services, start), caller)
 
 
 async def _frames(services: ServicesDep, after_seq: int) -> AsyncIterator[str]:

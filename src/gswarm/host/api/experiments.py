@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Query, Request, Response
 
@@ -13,8 +12,9 @@ from gswarm.domain.ids import ExperimentId
 from gswarm.domain.parse import DEFAULT_NAME, ParsedExperiment, experiment_to_dict, parse_experiment_verbose, run_spec_to_dict
 from gswarm.domain.plan import Experiment, ExperimentState, RunOp
 from gswarm.domain.spec import Goal, Metric
+from gswarm.domain.strict_json import check_text, load_json
 from gswarm.host.api import models, views
-from gswarm.host.api.deps import By, RequestKey, ServicesDep, made
+from gswarm.host.api.deps import By, Note, RequestKey, ServicesDep, made
 from gswarm.host.api.paging import Cursor, Limit, page
 from gswarm.host.api.runs import run_views
 from gswarm.scheduler.events import ExperimentOpRequested, ExperimentSubmitted
@@ -39,20 +39,14 @@ def read_experiment(body: bytes, content_type: str, name: str | None, default_na
     except UnicodeDecodeError as error:
         raise InvalidInputError("the experiment file is not UTF-8 text", "save it as UTF-8") from error
     is_json = content_type.split(";")[0].strip().lower() == "application/json"
-    document = _load_json(text) if is_json else load_yaml(text)
+    document = load_json(body) if is_json else load_yaml(text)
+    check_text(document)
     if name is not None and isinstance(document, dict) and ("experiment" in document or "base" in document):
         document = {**document, "experiment": name}
     parsed = parse_experiment_verbose(document, name or default_name)
     if name not in (None, parsed.spec.name):
         raise InvalidInputError(f"{name!r} is not a name", "use letters, digits, dots, dashes and underscores")
     return parsed, expand(parsed.spec)
-
-
-def _load_json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInputError(f"the body is not JSON: {error}", "send application/yaml for YAML") from error
 
 
 async def _read(request: Request, name: str | None, default_name: str) -> Read:
@@ -66,6 +60,7 @@ async def submit_experiment(
     services: ServicesDep,
     by: By,
     key: RequestKey,
+    note: Note,
     name: Name = None,
     default_name: DefaultName = DEFAULT_NAME,
 ) -> models.ExperimentView:
@@ -76,6 +71,7 @@ async def submit_experiment(
     )
     experiment = ExperimentId(made(await services.loop.submit(event)))
     response.headers["Location"] = f"/api/v1/experiments/{experiment}"
+    note.detail = f"made {experiment}"
     return views.experiment_view(services.loop.state, services.loop.state.experiments[experiment])
 
 

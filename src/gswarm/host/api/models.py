@@ -286,9 +286,37 @@ class NewTokenView(TokenView):
     token: str = Field(description="Shown this once.")
 
 
+class RevokedView(Model):
+    clients: list[str] = Field(description="Clients whose certificates have ended; what they were doing was cut.")
+
+
+class RevokedTokenView(TokenView, RevokedView):
+    pass
+
+
 class PrincipalView(Model):
     token_id: str
     role: str
+
+
+class LoginRequest(Model):
+    token: str = Field(max_length=500, description="A token of the API; a client's join token logs nobody in.")
+
+
+class AuditView(Model):
+    """One record of the audit log."""
+
+    number: int
+    at: float
+    who: str = Field(description="``role:token id``; - for callers that nobody knows.")
+    via: str = Field(description="token, login, or -.")
+    address: str = Field(description="Of the other end of the connection: a proxy's, where one stands between.")
+    method: str
+    path: str
+    outcome: str = Field(description="done, repeated, refused, failed; unrecorded stands for records that the disk refused.")
+    status: int = Field(description="Of the HTTP answer.")
+    detail: str
+    unrecorded: int = Field(description="Records before this one that are missing.")
 
 
 class HealthView(Model):
@@ -304,6 +332,40 @@ class ReadyView(Model):
     seq: int = Field(description="Sequence number of the newest journal entry.")
     uptime_s: float
     refused_reports: int = Field(description="Reports whose lease was over; they did not count.")
+    refused_transfers: int = Field(description="Blobs that clients asked for or brought without a right to.")
+
+
+class JournalStatusView(Model):
+    newest_event: int
+    oldest_event: int = Field(description="Whoever follows the events may resume from here on.")
+    lag_events: int = Field(description="Since the newest snapshot: what a start after a crash replays.")
+    waiting_events: int
+    last_flush_ms: float | None
+    snapshot_event: int | None
+    snapshot_age_s: float | None
+    size_bytes: int
+
+
+class DiskStatusView(Model):
+    path: str
+    free_bytes: int
+    total_bytes: int
+
+
+class HostView(Model):
+    version: str
+    clients: int = Field(description="Ready for work.")
+    connected: int = Field(description="Clients with a session now.")
+    slots: int
+    seq: int
+    uptime_s: float
+    refused_reports: int
+    refused_transfers: int
+    open_leases: int = Field(description="Grants that are neither committed nor over.")
+    open_jobs: int
+    epoch: int = Field(description="Grows with each restore from a backup; 0 on a host that never was.")
+    journal: JournalStatusView
+    disks: dict[str, DiskStatusView] = Field(description="``data`` and ``pool``.")
 
 
 class PoolFile(Model):

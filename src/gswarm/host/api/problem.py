@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -11,18 +12,39 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from gswarm.domain.errors import ConflictError, GswarmError, InvariantError
+from gswarm.domain.errors import ConflictError, GswarmError, InvariantError, TooManyAttemptsError
 
 MEDIA_TYPE = "application/problem+json"
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
 
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+"""``Content-Security-Policy`` of answers that a browser shows as a page: what this host serves and nothing else, nothing inline."""
+
 _log = logging.getLogger("gswarm.host.api")
+
+
+def problem_document(status: int, code: str, detail: str, hint: str = "", possible: tuple[str, ...] = ()) -> dict[str, Any]:
+    """``possible`` lists the operations that the state allows now."""
+    return {
+        "type": f"urn:gswarm:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "hint": hint,
+        "possible": list(possible),
+    }
 
 
 def problem(
@@ -33,23 +55,19 @@ def problem(
     possible: tuple[str, ...] = (),
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
-    """One problem document. ``possible`` lists the operations that the state allows now."""
-    body: dict[str, Any] = {
-        "type": f"urn:gswarm:problem:{code}",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": detail,
-        "code": code,
-        "hint": hint,
-        "possible": list(possible),
-    }
+    """The answer with one problem document."""
+    body = problem_document(status, code, detail, hint, possible)
     return JSONResponse(body, status_code=status, headers=SECURITY_HEADERS | (headers or {}), media_type=MEDIA_TYPE)
 
 
 def problem_of(error: GswarmError) -> JSONResponse:
-    """The problem document of a typed error; 401 names the scheme to log in with (RFC 6750)."""
+    """The problem document of a typed error; 401 names the scheme to log in with (RFC 6750), 429 how long to wait."""
     possible = error.possible if isinstance(error, ConflictError) else ()
-    headers = {"WWW-Authenticate": 'Bearer realm="gswarm"'} if error.http_status == HTTPStatus.UNAUTHORIZED else None
+    headers: dict[str, str] | None = None
+    if error.http_status == HTTPStatus.UNAUTHORIZED:
+        headers = {"WWW-Authenticate": 'Bearer realm="gswarm"'}
+    elif isinstance(error, TooManyAttemptsError):
+        headers = {"Retry-After": str(math.ceil(error.wait_s))}
     return problem(error.http_status, error.code, error.message, error.hint, tuple(possible), headers)
 
 
@@ -65,6 +83,7 @@ async def _on_gswarm_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, GswarmError)
     if isinstance(error, InvariantError):
         _log.critical("impossible state while answering %s %s: %s", request.method, request.url.path, error)
+    request.state.note.detail = error.message
     return problem_of(error)
 
 

@@ -10,7 +10,7 @@ from fastapi import Header, Query, Response
 
 from gswarm.domain.ids import RunId
 from gswarm.host.api import models
-from gswarm.host.api.deps import ServicesDep, StreamsDep
+from gswarm.host.api.deps import CallerDep, ServicesDep, StreamsDep
 from gswarm.host.api.sse import frame
 from gswarm.profiler.run_logs import NumberedLine
 
@@ -25,6 +25,7 @@ def _line(numbered: NumberedLine) -> models.LogLineView:
 async def run_logs(
     services: ServicesDep,
     streams: StreamsDep,
+    caller: CallerDep,
     run: str,
     after_line: Annotated[int, Query(ge=0, description="Only lines with a greater number.")] = 0,
     limit: Annotated[int, Query(ge=1, le=LINES_MAX)] = 1000,
@@ -34,7 +35,7 @@ async def run_logs(
     """Lines of a run's log, oldest first. Numbers are never used twice; a gap means that lines were rotated away."""
     found = services.loop.state.find_run(run).id
     if follow:
-        return streams.response(_frames(services, found, after_line if last_event_id is None else last_event_id))
+        return streams.response(_frames(services, found, after_line if last_event_id is None else last_event_id), caller)
     lines = [_line(numbered) for numbered in await asyncio.to_thread(services.run_logs.read, found, after_line, limit)]
     return models.LogView(run=found, lines=lines, next_line=lines[-1].line if lines else after_line)
 

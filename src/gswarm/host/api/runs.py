@@ -15,7 +15,7 @@ from gswarm.domain.ids import JobId
 from gswarm.domain.parse import run_spec_with
 from gswarm.domain.plan import Checkpoint, JobKind, Run, RunOp, RunState
 from gswarm.host.api import models, views
-from gswarm.host.api.deps import By, RequestKey, ServicesDep, made
+from gswarm.host.api.deps import By, Note, RequestKey, ServicesDep, made
 from gswarm.host.api.paging import Cursor, Limit, page
 from gswarm.scheduler.events import JobRequested, RunCloneRequested, RunOpRequested
 from gswarm.scheduler.lifecycle import possible_ops
@@ -80,7 +80,7 @@ async def _operate(services: ServicesDep, by: str, key: RequestKey, ref: str, op
 
 
 async def clone_run(
-    services: ServicesDep, response: Response, by: By, key: RequestKey, run: str, body: models.CloneRequest
+    services: ServicesDep, response: Response, by: By, key: RequestKey, note: Note, run: str, body: models.CloneRequest
 ) -> models.RunView:
     """A new run of this one's spec with changes, cold or warm. It is checked in full before anything happens to anyone."""
     parent = services.loop.state.find_run(run)
@@ -89,6 +89,7 @@ async def clone_run(
     event = RunCloneRequested(request=key, parent=parent.id, spec=spec, changes=changes, warm_start=_warm_start(body.warm_start), by=by)
     clone = made(await services.loop.submit(event))
     response.headers["Location"] = f"/api/v1/runs/{clone}"
+    note.detail = f"made {clone}"
     return await get_run(services, clone)
 
 

@@ -1,4 +1,4 @@
-"""What stands before every route: the Host header, the login, the role, the size of the body. Closed by default."""
+"""What stands before every route: names, limits, the login, the role, the audit log. Closed by default."""
 
 from __future__ import annotations
 
@@ -6,65 +6,88 @@ import asyncio
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
-from typing import Protocol
+from http import HTTPStatus
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.exceptions import HTTPException
+from starlette.responses import Response
 from starlette.routing import compile_path
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gswarm.domain.errors import ForbiddenError, GswarmError, UnauthenticatedError
+from gswarm.domain.errors import ForbiddenError, GswarmError
+from gswarm.domain.ids import RequestId
+from gswarm.domain.strict_json import load_json
+from gswarm.host.api.body import Disconnected, read_body, replayed, too_large
+from gswarm.host.api.gate import SAFE_METHODS, Caller, Gate, Role, role_of
+from gswarm.host.api.names import AllowedNames
 from gswarm.host.api.problem import SECURITY_HEADERS, problem, problem_of
+from gswarm.host.audit import AuditLog, Outcome, Record
 
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]", "::1"})
-
-
-class Role(IntEnum):
-    """Each may do what the ones before it may."""
-
-    ANYONE = 0
-    VIEWER = 1
-    OPERATOR = 2
-    ADMIN = 3
-
-
-class PrincipalLike(Protocol):
-    @property
-    def role(self) -> str: ...
+HEADERS_MAX = 100
+HEADER_BYTES_MAX = 16 * 1024
+TARGET_BYTES_MAX = 8 * 1024
+OPEN_BODY_BYTES_MAX = 4096
+"""Of a request that needs no login."""
+INLINE_JSON_BYTES_MAX = 64 * 1024
+"""Larger bodies are checked in a thread."""
+_REFUSALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS})
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Who may call a method on a path."""
+    """Who may call a method on a path, and whether the audit log has it."""
 
     method: str
     pattern: re.Pattern[str]
     role: Role
+    is_write: bool
 
 
-def rule(method: str, path: str, role: Role) -> Rule:
-    return Rule(method, compile_path(path)[0], role)
+def rule(method: str, path: str, role: Role, is_write: bool | None = None) -> Rule:
+    """``is_write``: by the method, unless it says otherwise."""
+    return Rule(method, compile_path(path)[0], role, method not in SAFE_METHODS if is_write is None else is_write)
+
+
+_UNKNOWN_READ = rule("GET", "/", Role.VIEWER)
+_UNKNOWN_WRITE = rule("POST", "/", Role.VIEWER)
+
+
+@dataclass(slots=True)
+class RequestNote:
+    """What becomes known while a request is answered, for the audit log; ``request.state.note``."""
+
+    key: RequestId | None = None
+    was_known: bool = False
+    """The key had taken effect before."""
+    detail: str = ""
+    caller: Caller | None = None
 
 
 class Shield:
-    """ASGI middleware. Without a token only what the rules name as open answers; everything else, also what does not exist, needs one.
+    """ASGI middleware. Without a login only what the rules name as open answers; everything else, also what does not exist, needs one.
 
     Args:
-        authenticate: who a bearer token speaks for; may block.
+        clock: seconds since the epoch.
         body_bytes_max: larger bodies are refused before they are read in full.
-        loopback: the host listens on loopback, so the Host header must name it.
     """
 
     def __init__(
-        self, app: ASGIApp, rules: tuple[Rule, ...], authenticate: Callable[[str], PrincipalLike], body_bytes_max: int, loopback: bool
+        self,
+        app: ASGIApp,
+        *,
+        rules: tuple[Rule, ...],
+        gate: Gate,
+        names: AllowedNames,
+        audit: AuditLog,
+        clock: Callable[[], float],
+        body_bytes_max: int,
     ) -> None:
         self._app = app
         self._rules = rules
-        self._authenticate = authenticate
+        self._gate = gate
+        self._names = names
+        self._audit = audit
+        self._clock = clock
         self._body_bytes_max = body_bytes_max
-        self._loopback = loopback
-        self._too_large = f"the body is larger than {body_bytes_max:,} bytes"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -72,70 +95,121 @@ class Shield:
             return
         if scope["type"] != "http":
             raise RuntimeError(f"the API does not speak {scope['type']}")
+        note = RequestNote()
+        scope.setdefault("state", {})["note"] = note
+        matching = self._rule_of(scope)
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
+                await self._record(scope, matching, note, message["status"])
             await send(message)
 
-        headers = Headers(scope=scope)
         try:
-            if self._loopback:
-                check_host_header(headers.get("host", ""))
-            await self._admit(scope, headers)
+            body = await self._admit(scope, receive, matching, note)
+        except Disconnected:
+            return
         except GswarmError as error:
+            note.detail = error.message
             await problem_of(error)(scope, receive, send_guarded)
             return
+        if isinstance(body, Response):
+            await body(scope, receive, send_guarded)
+            return
+        try:
+            await self._app(scope, replayed(body, receive), send_guarded)
+        except Exception:
+            await self._record(scope, matching, note, HTTPStatus.INTERNAL_SERVER_ERROR)
+            raise
+
+    def _rule_of(self, scope: Scope) -> Rule:
+        """The strictest of the rules that match; what has none is closed to strangers."""
+        method = scope["method"]
+        matching = [rule for rule in self._rules if rule.method == method and rule.pattern.match(scope["path"])]
+        return max(matching, key=lambda rule: rule.role, default=_UNKNOWN_READ if method in SAFE_METHODS else _UNKNOWN_WRITE)
+
+    async def _admit(self, scope: Scope, receive: Receive, matching: Rule, note: RequestNote) -> bytes | Response:
+        """The request's body, once everything about the request is in order; or why it is not.
+
+        Raises:
+            GswarmError: it is refused.
+            Disconnected: the caller went away.
+        """
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        self._names.check_host(host)
+        self._names.check_origin(headers.get("origin"), host, scope["scheme"])
+        if (refusal := _beyond_limits(scope)) is not None:
+            return refusal
+        body_bytes_max = self._body_bytes_max
+        if matching.role is Role.ANYONE:
+            body_bytes_max = min(OPEN_BODY_BYTES_MAX, body_bytes_max)
+        else:
+            note.caller = caller = await self._gate.admit(scope["method"], headers, address_of(scope))
+            if role_of(caller.role) < matching.role:
+                raise ForbiddenError(
+                    f"a {caller.role} may not {scope['method']} {scope['path'][:200]}",
+                    f"use a token of role {matching.role.name.lower()} or higher",
+                )
+            scope["state"]["principal"] = caller
+        if matching.is_write and note.caller is not None:
+            await self._audit.require_writable()
         declared = headers.get("content-length", "0")
-        if not declared.isdecimal() or int(declared) > self._body_bytes_max:
-            await problem(413, "too_large", self._too_large, "send a smaller file")(scope, receive, send_guarded)
+        if not (declared.isascii() and declared.isdecimal()) or int(declared[:20]) > body_bytes_max:
+            raise too_large(body_bytes_max)
+        body = await read_body(receive, body_bytes_max)
+        if body and _is_json(headers.get("content-type", "")):
+            if len(body) > INLINE_JSON_BYTES_MAX:
+                await asyncio.to_thread(load_json, body)
+            else:
+                load_json(body)
+        return body
+
+    async def _record(self, scope: Scope, matching: Rule, note: RequestNote, status: int) -> None:
+        caller = note.caller
+        # What strangers try has a log of its own, also where they were refused for another reason.
+        is_refusal = status in _REFUSALS or (caller is None and status >= 400 and matching.is_write)
+        if not is_refusal and not matching.is_write:
             return
-        await self._app(scope, self._limited(receive), send_guarded)
-
-    async def _admit(self, scope: Scope, headers: Headers) -> None:
-        required = self._required_role(scope["method"], scope["path"])
-        if required is Role.ANYONE:
-            return
-        scheme, _, bearer = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not bearer.strip():
-            raise UnauthenticatedError(
-                "this needs a token", "send 'Authorization: Bearer ...'; 'gswarm login' sets it for the command line"
-            )
-        principal = await asyncio.to_thread(self._authenticate, bearer.strip())
-        role = Role.__members__.get(str(principal.role).upper(), Role.ANYONE)
-        if role < required:
-            raise ForbiddenError(
-                f"a {principal.role} may not {scope['method']} {scope['path']}", f"use a token of role {required.name.lower()} or higher"
-            )
-        scope.setdefault("state", {})["principal"] = principal
-
-    def _required_role(self, method: str, path: str) -> Role:
-        roles = [rule.role for rule in self._rules if rule.method == method and rule.pattern.match(path)]
-        return max(roles, default=Role.VIEWER)
-
-    def _limited(self, receive: Receive) -> Receive:
-        received_bytes = 0
-
-        async def receive_limited() -> Message:
-            nonlocal received_bytes
-            message = await receive()
-            if message["type"] == "http.request":
-                received_bytes += len(message.get("body", b""))
-                if received_bytes > self._body_bytes_max:
-                    raise HTTPException(413, self._too_large)
-            return message
-
-        return receive_limited
+        record = Record(
+            at_s=self._clock(),
+            who=caller.who if caller is not None else "-",
+            via="-" if caller is None else "login" if caller.login is not None else "token",
+            address=address_of(scope),
+            method=scope["method"],
+            path=scope["path"],
+            outcome=Outcome.DONE if status < 400 else Outcome.REFUSED if status < 500 else Outcome.FAILED,
+            status=status,
+            detail=note.detail,
+        )
+        if is_refusal:
+            await self._audit.refuse(record)
+        else:
+            await self._audit.write(record, note.key, note.was_known)
 
 
-def check_host_header(host: str) -> None:
-    """Refuses other names than loopback's: a web page that rebinds its own name to 127.0.0.1 must not reach the host (DNS rebinding).
+def address_of(scope: Scope) -> str:
+    """Of the other end of the connection; what proxies claim in headers is not looked at."""
+    client = scope.get("client")
+    return str(client[0]) if client else "-"
 
-    Raises:
-        ForbiddenError: the name is not this machine's loopback name.
-    """
-    name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
-    if name.lower() not in LOOPBACK_NAMES:
-        raise ForbiddenError(f"the Host header {host!r} is not this machine's loopback name", "call it as localhost or 127.0.0.1")
+
+def _beyond_limits(scope: Scope) -> Response | None:
+    headers: list[tuple[bytes, bytes]] = scope["headers"]
+    if len(headers) > HEADERS_MAX or sum(len(name) + len(value) for name, value in headers) > HEADER_BYTES_MAX:
+        return problem(
+            431, "too_large", "the request has too many headers, or too large ones", f"at most {HEADERS_MAX}, {HEADER_BYTES_MAX} bytes"
+        )
+    if len(scope.get("raw_path") or b"") + len(scope["query_string"]) > TARGET_BYTES_MAX:
+        return problem(414, "too_large", f"the URL is longer than {TARGET_BYTES_MAX} bytes", "ask for less at once")
+    encodings = [value for name, value in headers if name == b"content-encoding"]
+    if any(value.strip().lower() not in (b"", b"identity") for value in encodings):
+        return problem(415, "invalid_input", "compressed bodies are not taken", "send the body as it is, without Content-Encoding")
+    return None
+
+
+def _is_json(content_type: str) -> bool:
+    media = content_type.partition(";")[0].strip().lower()
+    return media == "application/json" or media.endswith("+json")

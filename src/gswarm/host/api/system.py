@@ -1,21 +1,24 @@
-"""The host itself: whether it is there, and who asks."""
+"""The host itself: whether it is there."""
 
 from __future__ import annotations
 
-from fastapi import Request
+from dataclasses import asdict
 
 from gswarm.domain.plan import ClientState
 from gswarm.host.api import models
 from gswarm.host.api.deps import ServicesDep
+from gswarm.host.status import host_status
 
 
 async def health(services: ServicesDep) -> models.HealthView:
-    """The process answers. Open to anyone."""
-    return models.HealthView(status="ok", version=services.version)
+    """The process answers; ``failing`` means that its disk failed and that it is about to end. Open to anyone."""
+    return models.HealthView(status="failing" if services.loop.failed.done() else "ok", version=services.version)
 
 
 async def ready(services: ServicesDep) -> models.ReadyView:
-    """The plan is loaded, and who is there to train it."""
+    """The plan is loaded, and who is there to train it. A host whose disk failed answers with what is wrong."""
+    if services.loop.failed.done():
+        raise services.loop.failed.result()
     state = services.loop.state
     there = [client for client in state.clients.values() if client.state is ClientState.READY]
     return models.ReadyView(
@@ -26,10 +29,11 @@ async def ready(services: ServicesDep) -> models.ReadyView:
         seq=services.loop.seq,
         uptime_s=services.clock() - services.started_at_s,
         refused_reports=services.sessions.refused_reports,
+        refused_transfers=services.rights.refused_count,
     )
 
 
-async def whoami(request: Request) -> models.PrincipalView:
-    """The token that this request came with."""
-    principal = request.state.principal
-    return models.PrincipalView(token_id=principal.token_id, role=principal.role)
+async def status(services: ServicesDep) -> models.HostView:
+    """Journal, disks, clients, open leases: how the host fares."""
+    there, found = await ready(services), await host_status(services)
+    return models.HostView(**there.model_dump(exclude={"ready"}), **asdict(found))

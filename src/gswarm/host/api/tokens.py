@@ -6,7 +6,7 @@ import asyncio
 
 from gswarm.domain.errors import NotFoundError
 from gswarm.host.api import models
-from gswarm.host.api.deps import ServicesDep
+from gswarm.host.api.deps import Note, ServicesDep
 from gswarm.host.api.paging import Cursor, Limit, page
 from gswarm.host.auth import TokenInfo
 
@@ -24,9 +24,10 @@ def _fields(info: TokenInfo) -> models.TokenView:
     )
 
 
-async def create_token(services: ServicesDep, body: models.TokenRequest) -> models.NewTokenView:
+async def create_token(services: ServicesDep, note: Note, body: models.TokenRequest) -> models.NewTokenView:
     """A new token: a client token joins machines to the cluster, the others speak to this API."""
     created = await asyncio.to_thread(services.tokens.create, body.role, body.ttl_s, body.uses, body.client)
+    note.detail = f"made {created.id} of role {body.role}"
     view = await _one(services, created.id)
     return models.NewTokenView(**view.model_dump(), token=created.text)
 
@@ -38,10 +39,11 @@ async def list_tokens(services: ServicesDep, limit: Limit = 100, cursor: Cursor 
     return models.Page(items=[_fields(info) for info in chosen], next_cursor=following)
 
 
-async def revoke_token(services: ServicesDep, token: str) -> models.TokenView:
-    """End a token now. Idempotent."""
-    await asyncio.to_thread(services.tokens.revoke, token)
-    return await _one(services, token)
+async def revoke_token(services: ServicesDep, token: str) -> models.RevokedTokenView:
+    """End a token now, with every login, event stream and client's certificate that goes back to it. Idempotent."""
+    clients = await asyncio.to_thread(services.tokens.revoke, token)
+    view = await _one(services, token)
+    return models.RevokedTokenView(**view.model_dump(), clients=list(clients))
 
 
 async def _one(services: ServicesDep, token_id: str) -> models.TokenView:

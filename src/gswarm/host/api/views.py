@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from gswarm.domain.errors import InvalidInputError
 from gswarm.domain.parse import experiment_to_dict, run_spec_to_dict
 from gswarm.domain.plan import (
     Checkpoint,
@@ -23,6 +23,7 @@ from gswarm.domain.plan import (
 )
 from gswarm.domain.spec import Goal, Metric
 from gswarm.domain.steps import chunk_count, chunks_done
+from gswarm.domain.strict_json import load_json
 from gswarm.host.api import models
 from gswarm.scheduler.core import ClusterState
 from gswarm.scheduler.explain import Explanation, explain_slot
@@ -125,7 +126,7 @@ def run_view(state: ClusterState, run: Run, latest: Latest) -> models.RunView:
         parent=run.parent,
         warm_start=run.warm_start,
         start=start_view(run.start),
-        verification=json.loads(run.verification) if run.verification else None,
+        verification=_json_object(run.verification) if run.verification else None,
         checkpoints=len(run.checkpoints),
         created_at=run.created_at_s,
         ended_at=run.ended_at_s,
@@ -322,5 +323,9 @@ def job_state(job: Job) -> str:
 
 
 def _json_object(text: str) -> dict[str, Any]:
-    value = json.loads(text) if text else {}
+    try:
+        value = load_json(text or "{}", with_gaps=True)
+    except InvalidInputError:
+        # Of a journal from before results were looked at.
+        value = text[:1000]
     return value if isinstance(value, dict) else {"value": value}

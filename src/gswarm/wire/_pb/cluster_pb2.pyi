@@ -258,7 +258,7 @@ class Registered(_message.Message):
     def __init__(self, lease_timeout_s: _Optional[float] = ..., host_version: _Optional[str] = ..., cluster_id: _Optional[str] = ...) -> None: ...
 
 class GrantOrder(_message.Message):
-    __slots__ = ("run", "generation", "slot_index", "from_step", "to_step", "total_steps", "steps_per_epoch", "spec_json", "base", "data", "checkpoint", "warm_start", "durability", "first_step")
+    __slots__ = ("run", "generation", "slot_index", "from_step", "to_step", "total_steps", "steps_per_epoch", "spec_json", "base", "data", "checkpoint", "warm_start", "durability", "first_step", "trusted_code")
     RUN_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     SLOT_INDEX_FIELD_NUMBER: _ClassVar[int]
@@ -273,6 +273,7 @@ class GrantOrder(_message.Message):
     WARM_START_FIELD_NUMBER: _ClassVar[int]
     DURABILITY_FIELD_NUMBER: _ClassVar[int]
     FIRST_STEP_FIELD_NUMBER: _ClassVar[int]
+    TRUSTED_CODE_FIELD_NUMBER: _ClassVar[int]
     run: str
     generation: int
     slot_index: int
@@ -287,7 +288,8 @@ class GrantOrder(_message.Message):
     warm_start: bool
     durability: Durability
     first_step: int
-    def __init__(self, run: _Optional[str] = ..., generation: _Optional[int] = ..., slot_index: _Optional[int] = ..., from_step: _Optional[int] = ..., to_step: _Optional[int] = ..., total_steps: _Optional[int] = ..., steps_per_epoch: _Optional[int] = ..., spec_json: _Optional[bytes] = ..., base: _Optional[bytes] = ..., data: _Optional[bytes] = ..., checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., warm_start: _Optional[bool] = ..., durability: _Optional[_Union[Durability, str]] = ..., first_step: _Optional[int] = ...) -> None: ...
+    trusted_code: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, run: _Optional[str] = ..., generation: _Optional[int] = ..., slot_index: _Optional[int] = ..., from_step: _Optional[int] = ..., to_step: _Optional[int] = ..., total_steps: _Optional[int] = ..., steps_per_epoch: _Optional[int] = ..., spec_json: _Optional[bytes] = ..., base: _Optional[bytes] = ..., data: _Optional[bytes] = ..., checkpoint: _Optional[_Union[Checkpoint, _Mapping]] = ..., warm_start: _Optional[bool] = ..., durability: _Optional[_Union[Durability, str]] = ..., first_step: _Optional[int] = ..., trusted_code: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class StopOrder(_message.Message):
     __slots__ = ("run", "generation")

@@ -33,3 +33,15 @@ class BlobSource(_message.Message):
     url: str
     holder: str
     def __init__(self, url: _Optional[str] = ..., holder: _Optional[str] = ...) -> None: ...
+
+class ReachRequest(_message.Message):
+    __slots__ = ("client",)
+    CLIENT_FIELD_NUMBER: _ClassVar[int]
+    client: str
+    def __init__(self, client: _Optional[str] = ...) -> None: ...
+
+class ReachReply(_message.Message):
+    __slots__ = ("manifests",)
+    MANIFESTS_FIELD_NUMBER: _ClassVar[int]
+    manifests: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, manifests: _Optional[_Iterable[bytes]] = ...) -> None: ...
