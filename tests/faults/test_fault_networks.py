@@ -113,8 +113,8 @@ def host_vanishes_and_comes_back_elsewhere(cluster: NetCluster) -> None:
         cluster.net.machines[name].call(HOST_NAME, machine.address)
 
 
-def client_vanishes_and_comes_back(cluster: NetCluster, host: Host, name: str) -> str:
-    """It comes back elsewhere; the address at which it vanished."""
+def client_vanishes_and_comes_back(cluster: NetCluster, host: Host, name: str) -> None:
+    """It comes back elsewhere."""
     machine = cluster.net.machines[name]
     before = machine.address
     machine.unplug()
@@ -125,7 +125,6 @@ def client_vanishes_and_comes_back(cluster: NetCluster, host: Host, name: str) -
     machine.move(cluster.net.address(102))
     machine.plug_in()
     cluster.start_client(name)
-    return before
 
 
 @pytest.mark.timeout(900)
@@ -158,9 +157,8 @@ def break_everything(cluster: NetCluster, assets: Path) -> None:
     with cluster.api() as host:
         wait_until_back(host)
         grows(cluster, host, runs)
-        vanished = client_vanishes_and_comes_back(cluster, host, "right")
+        client_vanishes_and_comes_back(cluster, host, "right")
         wait_until_back(host)
         grows(cluster, host, runs)
         check_stopped(cluster, host, "lines")
         check_identical(host, runs)
-        wait_until(lambda: not connected_ports(vanished), "the pool has let go of its connections, too")

@@ -31,21 +31,26 @@ def dispatch(turn: Turn) -> None:
     """Fill every slot that something can be found for: first those that idle, then the places ahead."""
     index = turn.plan.index
     reservations = Reservations(turn.plan)
-    for slots, may_rob in ((index.vacant, False), (index.vacant, True), (index.single, True)):
-        for slot_id in index.to_fill(slots):
-            if slot_id in slots:
-                _fill(turn, turn.plan.slots[slot_id], reservations, may_rob=may_rob)
+    _fill_all(turn, index.vacant, reservations, may_rob=False)
+    while _fill_all(turn, index.vacant, reservations, may_rob=True):
+        pass  # a gang has its slots now; those that were kept for it are looked at again
+    _fill_all(turn, index.single, reservations, may_rob=True)
     _call_back_for_priority(turn, reservations)
     _call_back_for_idle(turn, reservations)
     index.dirty.clear()
 
 
-def _fill(turn: Turn, slot: Slot, reservations: Reservations, *, may_rob: bool) -> None:
-    found = _choose(turn.plan, slot, reservations, may_rob=may_rob)
-    if found is not None:
-        run, slots = found
-        leases.give(turn, run, slots)
-        reservations.renew()
+def _fill_all(turn: Turn, slots: dict[SlotId, None], reservations: Reservations, *, may_rob: bool) -> bool:
+    """Fills what it can of ``slots``; whether a gang got some of them."""
+    has_gang = False
+    for slot_id in turn.plan.index.to_fill(slots):
+        found = _choose(turn.plan, turn.plan.slots[slot_id], reservations, may_rob=may_rob) if slot_id in slots else None
+        if found is not None:
+            run, given = found
+            leases.give(turn, run, given)
+            reservations.renew()
+            has_gang = has_gang or len(given) > 1
+    return has_gang
 
 
 def _choose(plan: Plan, slot: Slot, reservations: Reservations, *, may_rob: bool) -> tuple[Run, tuple[SlotId, ...]] | None:
