@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from experiments import experiment
 from real_cluster import RealCluster
 
 __all__ = ["experiment", "read_lines", "write_experiment"]
-
-
-@pytest.fixture(scope="session")
-def assets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``model/`` (a tiny Llama with tokenizer and chat template) and ``chat.jsonl`` (120 conversations)."""
-    from tiny import write_dataset, write_model
-
-    folder = tmp_path_factory.mktemp("assets")
-    write_model(folder / "model", "llama")
-    write_dataset(folder / "chat.jsonl", 120)
-    return folder
 
 
 @pytest.fixture
@@ -53,12 +39,3 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCluster]:
         yield shared
     finally:
         shared.close()
-
-
-def write_experiment(path: Path, document: dict[str, Any]) -> Path:
-    path.write_text(yaml.safe_dump(document), encoding="utf-8")
-    return path
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

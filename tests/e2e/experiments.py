@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 
 def experiment(assets: Path, name: str, **changes: Any) -> dict[str, Any]:
     """An experiment on the tiny model; ``changes`` go to the base, or to the section of that name."""
@@ -35,3 +37,8 @@ def experiment(assets: Path, name: str, **changes: Any) -> dict[str, Any]:
         else:
             document["base"][key] = value
     return document
+
+
+def write_experiment(path: Path, document: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return path

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from experiments import experiment
 from real_cluster import RealCluster
 from steering import until
 from tiny import write_dataset, write_model
 
-from conftest import experiment
 from gswarm.sdk import Host
 
 STEP_DEADLINE_S = 3.0

@@ -23,11 +23,11 @@ import httpx
 import psutil
 import pytest
 import yaml
+from experiments import experiment, write_experiment
 from frail_machine import FrailMachine, frail_machine
 from real_cluster import RealCluster
 from steering import until
 
-from conftest import experiment, write_experiment
 from gswarm.sdk import Host
 
 pytestmark = [pytest.mark.e2e, pytest.mark.train]

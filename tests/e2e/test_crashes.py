@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from experiments import experiment
 from real_cluster import RealCluster
 
-from conftest import experiment
 from gswarm.sdk import Host
 
 pytestmark = [pytest.mark.e2e, pytest.mark.train]

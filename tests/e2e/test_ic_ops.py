@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from experiments import experiment
 from real_cluster import Json, RealCluster
 from steering import WAYS, drained, explained, frozen, in_state, mid_chunk, points, until, values
 
-from conftest import experiment
 from gswarm.domain.errors import ConflictError, GswarmError, InvalidInputError
 from gswarm.domain.plan import RunOp, RunState
 from gswarm.scheduler.lifecycle import TABLE, Refused, possible_ops

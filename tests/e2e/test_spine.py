@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from experiments import experiment, write_experiment
 from real_cluster import RealCluster
 
-from conftest import experiment, write_experiment
 from gswarm.sdk import Host
 
 pytestmark = [pytest.mark.e2e, pytest.mark.train]
