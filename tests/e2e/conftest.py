@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from experiments import experiment
 from real_cluster import RealCluster
-
-__all__ = ["experiment", "read_lines", "write_experiment"]
 
 
 @pytest.fixture
