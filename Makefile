@@ -44,9 +44,9 @@ check: install  ## what a person runs before a commit, and CI after it
 audit: install  ## known vulnerabilities of what is pinned, however long the database takes
 	$(BIN)/python scripts/audit.py --wait
 
-test: check  ## the whole suite, fast tests first, JOBS files at a time; then clusters of real processes, one at a time
+test: check  ## the whole suite, fast tests first, JOBS files at a time
 	$(BIN)/pytest -n $(JOBS) --dist loadfile tests/unit tests/transcripts tests/property tests/simulation tests/integration tests/training
-	$(BIN)/pytest tests/e2e tests/faults
+	$(BIN)/pytest -n $(JOBS) --dist loadfile tests/e2e tests/faults
 
 sim: install  ## COUNT simulated clusters from SEED on: the real host and clients under breaks, kills, full disks and a busy person
 	$(BIN)/python -m gswarm.simulator --seed $(SEED) --count $(COUNT)
