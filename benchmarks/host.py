@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import httpx
@@ -38,6 +38,7 @@ from gswarm.wire.client import HostConnection
 from gswarm.wire.tls import ClientTls, make_key_and_csr
 
 LEASE_TIMEOUT_S = 15.0
+ClientT = TypeVar("ClientT")
 IC_OP_ACK_P99_TARGET_MS = 50.0
 
 
@@ -255,18 +256,23 @@ class SimulatedClient:
 
 async def helper(data_dir: Path, token: str, count: int) -> None:
     """Joins and connects ``count`` clients, prints how long that took, and goes on until it is ended."""
-    endpoint = json.loads((data_dir / "host" / "endpoint.json").read_text())
     began_s = time.perf_counter()
+    clients = await join_all(data_dir, token, count, SimulatedClient)
+    sessions: list[Awaitable[None]] = [asyncio.create_task(client.run()) for client in clients]
+    await asyncio.gather(*(client.up.wait() for client in clients))
+    print(time.perf_counter() - began_s, flush=True)
+    await asyncio.gather(*sessions)
+
+
+async def join_all(data_dir: Path, token: str, count: int, make: Callable[[ClientName, str, ClientTls], ClientT]) -> list[ClientT]:
+    endpoint = json.loads((data_dir / "host" / "endpoint.json").read_text())
     clients = []
     async with aiohttp.ClientSession() as http:
         for number in range(count):
             name = ClientName(f"sim-{number}")
             tls = await join(http, f"https://127.0.0.1:{endpoint['pool_port']}", Path(endpoint["ca_path"]), token, name)
-            clients.append(SimulatedClient(name, endpoint["grpc_address"], tls))
-    sessions: list[Awaitable[None]] = [asyncio.create_task(client.run()) for client in clients]
-    await asyncio.gather(*(client.up.wait() for client in clients))
-    print(time.perf_counter() - began_s, flush=True)
-    await asyncio.gather(*sessions)
+            clients.append(make(name, endpoint["grpc_address"], tls))
+    return clients
 
 
 async def join(http: aiohttp.ClientSession, url: str, ca_path: Path, token: str, name: ClientName) -> ClientTls:

@@ -20,13 +20,11 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-import aiohttp
 import httpx
 import psutil
-from host import Result, SimulatedClient, end, join, percentile, start_host
+from host import Result, SimulatedClient, end, join_all, percentile, start_host
 
 from gswarm.domain.errors import GswarmError
-from gswarm.domain.ids import ClientName
 from gswarm.wire.client import Backoff
 
 LEASE_TIMEOUT_S = 120.0
@@ -51,14 +49,8 @@ class ReturningClient(SimulatedClient):
 
 async def helper(data_dir: Path, token: str, count: int) -> None:
     """Prints the seconds until all clients were there, and for each line on its standard input the seconds until they are back."""
-    endpoint = json.loads((data_dir / "host" / "endpoint.json").read_text())
     began_s = time.perf_counter()
-    clients = []
-    async with aiohttp.ClientSession() as http:
-        for number in range(count):
-            name = ClientName(f"sim-{number}")
-            tls = await join(http, f"https://127.0.0.1:{endpoint['pool_port']}", Path(endpoint["ca_path"]), token, name)
-            clients.append(ReturningClient(name, endpoint["grpc_address"], tls))
+    clients = await join_all(data_dir, token, count, ReturningClient)
     sessions = [asyncio.create_task(client.stay()) for client in clients]
     await asyncio.gather(*(client.up.wait() for client in clients))
     print(time.perf_counter() - began_s, flush=True)

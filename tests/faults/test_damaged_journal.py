@@ -58,7 +58,7 @@ def test_a_bit_flipped_anywhere_in_the_journal_is_noticed_or_does_not_matter(pla
         except KNOWN:
             refused += 1
         shutil.rmtree(copy)
-    assert 0 < refused < FLIPS  # how many depends on how much of the file is in use
+    assert FLIPS / 20 < refused < FLIPS  # how many depends on how much of the file is in use
 
 
 async def test_a_bit_flipped_in_the_write_ahead_log_loses_nothing_but_what_may_have_been_torn(tmp_path: Path) -> None:

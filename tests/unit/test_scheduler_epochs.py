@@ -13,7 +13,7 @@ from gswarm.domain.ids import ClientName, RunId
 from gswarm.domain.plan import ClientState, JobKind, RunState
 from gswarm.host.intake import _is_of
 from gswarm.scheduler.effects import SendGrant, SendJob, SendRevoke
-from gswarm.scheduler.events import ChunkCommitted, ChunkTrained, JobFinished, JobRequested, PlanRestored
+from gswarm.scheduler.events import ChunkCommitted, ChunkTrained, ClientRegistered, HeldGrant, JobFinished, JobRequested, PlanRestored
 from gswarm.training.protocol import DropRun
 from scheduler_kit import Cluster, checkpoint, only
 
@@ -60,6 +60,15 @@ def test_a_plan_that_was_set_back_by_hand_notices_by_what_a_client_holds(cluster
     assert cluster.state.epoch == 1, "numbers of the epoch before are passed over already"
     cluster.client("b", held=[("r77", first_number(5) + 3)])
     assert cluster.state.epoch == 6, "it comes from a host that was restored later"
+
+
+@pytest.mark.parametrize("generation", [first_number(2**32), 2**53, 2**64 - 1])
+def test_a_client_cannot_use_the_numbers_up(cluster: Cluster, generation: int) -> None:
+    """One message of a stolen certificate would otherwise leave no generation that fits the wire, for anybody."""
+    event = ClientRegistered(ClientName("b"), "i1", "1", "", (), held=(HeldGrant(RUN, generation),))
+    cluster.refused(event, InvalidInputError)
+    assert cluster.state.epoch == 0
+    assert "b" not in cluster.state.clients
 
 
 def test_the_same_epoch_or_an_older_one_is_refused(cluster: Cluster) -> None:

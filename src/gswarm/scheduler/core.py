@@ -144,6 +144,7 @@ def _asked(turn: Turn, event: Request) -> str:
 def _reported(turn: Turn, event: Report) -> None:
     match event:
         case ClientRegistered():
+            epochs.check_held(turn, event)
             clients.registered(turn, event)
             epochs.heed(turn, event)
         case ClientLost():

@@ -9,6 +9,8 @@ from gswarm.scheduler import clients
 from gswarm.scheduler.events import ClientLost, ClientRegistered, HeldGrant, PlanRestored
 from gswarm.scheduler.state import Plan, Turn
 
+EPOCH_AHEAD_MAX_S = 366 * 86400.0
+"""Beyond now: no clock of a host that gave numbers out was so far wrong. Who says otherwise would use the numbers up."""
 LOST_REASON = "the host was restored from a backup"
 
 
@@ -23,6 +25,21 @@ def restored(turn: Turn, event: PlanRestored) -> None:
     for client in [client.name for client in turn.plan.clients.values() if client.state is not ClientState.LOST]:
         clients.lost(turn, ClientLost(client, LOST_REASON))
     begin(turn.plan, event.epoch)
+
+
+def check_held(turn: Turn, event: ClientRegistered) -> None:
+    """Called before anything is changed.
+
+    Raises:
+        InvalidInputError: the client holds what no host can have given out.
+    """
+    latest = max(float(turn.plan.epoch), turn.now_s + EPOCH_AHEAD_MAX_S)
+    for grant in event.held:
+        if epoch_of(grant.generation) > latest:
+            raise InvalidInputError(
+                f"{event.client} holds generation {grant.generation} of {grant.run}, which no host can have given out",
+                "look at that client, and at the clocks of both machines",
+            )
 
 
 def heed(turn: Turn, event: ClientRegistered) -> None:
