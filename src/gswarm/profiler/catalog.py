@@ -1,0 +1,85 @@
+"""The metrics that gswarm samples by time: their names, units and kinds. Charts, exports, /metrics and alerts all read this table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    GAUGE = "gauge"
+    COUNTER = "counter"
+    """Only grows, until its machine or process starts again."""
+
+
+class Group(StrEnum):
+    """What measures it, and so what it belongs to."""
+
+    GPU = "gpu"
+    MACHINE = "machine"
+    TRAINING = "training"
+    PROCESS = "process"
+    """An owner's share of a GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricInfo:
+    """One metric. ``unit`` is one of UNITS; values are in base units, shares are 0..1."""
+
+    name: str
+    unit: str
+    group: Group
+    help: str
+    kind: Kind = Kind.GAUGE
+    fast: bool = False
+    """Sampled at the full rate; the others change slowly and are read once a second at most."""
+
+
+UNITS = ("ratio", "bytes", "bytes_per_second", "watts", "joules", "celsius", "hertz", "seconds", "per_second", "count", "bitmask")
+
+_G, _M, _T, _P = Group.GPU, Group.MACHINE, Group.TRAINING, Group.PROCESS
+METRICS = (
+    MetricInfo("gpu_utilization", "ratio", _G, "Share of time in which a kernel ran", fast=True),
+    MetricInfo("gpu_memory_utilization", "ratio", _G, "Share of time in which device memory was read or written", fast=True),
+    MetricInfo("gpu_memory_used", "bytes", _G, "Device memory in use", fast=True),
+    MetricInfo("gpu_memory_total", "bytes", _G, "Device memory"),
+    MetricInfo("gpu_power", "watts", _G, "Power draw", fast=True),
+    MetricInfo("gpu_power_limit", "watts", _G, "Enforced power limit"),
+    MetricInfo("gpu_energy", "joules", _G, "Energy since the driver was loaded", Kind.COUNTER),
+    MetricInfo("gpu_temperature", "celsius", _G, "Core temperature"),
+    MetricInfo("gpu_memory_temperature", "celsius", _G, "Temperature of the device memory"),
+    MetricInfo("gpu_sm_clock", "hertz", _G, "Clock of the streaming multiprocessors", fast=True),
+    MetricInfo("gpu_memory_clock", "hertz", _G, "Clock of the device memory"),
+    MetricInfo("gpu_fan", "ratio", _G, "Fan speed, of its maximum"),
+    MetricInfo("gpu_pcie_rx", "bytes_per_second", _G, "Read from the PCIe bus"),
+    MetricInfo("gpu_pcie_tx", "bytes_per_second", _G, "Written to the PCIe bus"),
+    MetricInfo("gpu_nvlink_rx", "bytes_per_second", _G, "Received over all NVLinks"),
+    MetricInfo("gpu_nvlink_tx", "bytes_per_second", _G, "Sent over all NVLinks"),
+    MetricInfo("gpu_throttle_reasons", "bitmask", _G, "Why clocks are held down, as NVML's bit mask"),
+    MetricInfo("gpu_ecc_corrected", "count", _G, "Corrected memory errors since the driver was loaded", Kind.COUNTER),
+    MetricInfo("gpu_ecc_uncorrected", "count", _G, "Uncorrected memory errors since the driver was loaded", Kind.COUNTER),
+    MetricInfo("gpu_xid", "count", _G, "Number of the last XID error; none is 0"),
+    MetricInfo("process_memory_used", "bytes", _P, "Device memory of the owner's processes"),
+    MetricInfo("process_sm_utilization", "ratio", _P, "Share of the streaming multiprocessors of the owner's processes"),
+    MetricInfo("cpu_utilization", "ratio", _M, "Share of all cores in use"),
+    MetricInfo("load_1m", "count", _M, "Processes that ran or waited to, mean of a minute"),
+    MetricInfo("memory_used", "bytes", _M, "Memory in use"),
+    MetricInfo("memory_total", "bytes", _M, "Memory"),
+    MetricInfo("swap_used", "bytes", _M, "Swap in use"),
+    MetricInfo("disk_read", "bytes_per_second", _M, "Read from disks"),
+    MetricInfo("disk_write", "bytes_per_second", _M, "Written to disks"),
+    MetricInfo("disk_free", "bytes", _M, "Free where the client keeps its data"),
+    MetricInfo("disk_total", "bytes", _M, "Size of the disk where the client keeps its data"),
+    MetricInfo("network_rx", "bytes_per_second", _M, "Received over the network, without loopback"),
+    MetricInfo("network_tx", "bytes_per_second", _M, "Sent over the network, without loopback"),
+    MetricInfo("clock_offset", "seconds", _M, "What to add to the client's clock for the host's"),
+    MetricInfo("step_time", "seconds", _T, "Time of an optimizer step"),
+    MetricInfo("tokens_rate", "per_second", _T, "Tokens trained a second"),
+    MetricInfo("samples_rate", "per_second", _T, "Samples trained a second"),
+    MetricInfo("mfu", "ratio", _T, "Model FLOPs utilisation, of the device's peak where that is known"),
+    MetricInfo("data_wait", "ratio", _T, "Share of time in which training waited for its data"),
+    MetricInfo("train_share", "ratio", _T, "Share of time in which the slot trained"),
+    MetricInfo("swap_share", "ratio", _T, "Share of time in which the slot changed from one run to another"),
+    MetricInfo("idle_share", "ratio", _T, "Share of time in which the slot did nothing"),
+)
+BY_NAME = {metric.name: metric for metric in METRICS}
