@@ -111,6 +111,10 @@ class ArmedCluster(RealCluster):
         """Where its chunks that counted ended."""
         return [event["checkpoint"]["step"] for event in self.events("ChunkCommitted") if event["run"] == run]
 
+    def commits_of(self, client: str) -> list[int]:
+        """Where the chunks that counted there ended."""
+        return [event["checkpoint"]["step"] for event in self.events("ChunkCommitted") if event["client"] == client]
+
     def failures_of(self, client: str) -> list[str]:
         """The runs that failed there, each as often as it did."""
         return [event["run"] for event in self.events("ChunkFailed") if event["client"] == client]

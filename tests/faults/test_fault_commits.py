@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.train]
 SEARCH = {"method": "grid", "parameters": {"learning_rate": {"values": [5e-4, 2e-3]}}}
 CLIENTS = ("left", "right")
 OUT_OF_MEMORY = "trainer: out of memory"
+STANDS_STILL = "trainer: stands still"
 LOOKALIKE = "import signal; print(flush=True); signal.pause()"
 STEP_S = 0.15
 
@@ -79,11 +81,13 @@ def everybody_dies_at_every_moment(cluster: ArmedCluster) -> None:
     """Host, trainers and clients side by side, each at its moments one after another: so that some die while others are away."""
     by_kind = {kind: [moment for moment in moments() if moment.startswith(kind)] for kind in ("trainer", "client", "host")}
     assert [len(found) for found in by_kind.values()] == [4, 9, 6]
-    halves = [OUT_OF_MEMORY, *by_kind["client"], *by_kind["trainer"]]
+    halves = [OUT_OF_MEMORY, STANDS_STILL, *by_kind["client"], *by_kind["trainer"]]
 
     def act(lane: str, moment: str) -> None:
         if moment == OUT_OF_MEMORY:
             a_trainer_runs_out_of_memory(cluster, lane)
+        elif moment == STANDS_STILL:
+            a_trainer_stands_still(cluster, lane)
         else:
             cluster.kill_at(lane, moment)
 
@@ -100,6 +104,20 @@ def a_trainer_runs_out_of_memory(cluster: ArmedCluster, name: str) -> None:
     event = [event for event in cluster.events("ChunkFailed") if event["client"] == name][-1]
     assert event["failure"]["code"] == "trainer_died", event
     assert "ended by SIGKILL; the machine may be out of memory" in event["failure"]["message"], event
+
+
+def a_trainer_stands_still(cluster: ArmedCluster, name: str) -> None:
+    """For longer than a lease, and shorter than a step may take: its client keeps the lease, and it goes on where it was."""
+    wait_until(lambda: bool(cluster.trainer_pids(name)), f"{name} trains")
+    [pid] = cluster.trainer_pids(name)
+    told = (len(cluster.failures_of(name)), [event["client"] for event in cluster.events("ClientLost")].count(name))
+    os.kill(pid, signal.SIGSTOP)
+    cluster.let_pass(LEASE_TIMEOUT_S + 2)
+    counted = len(cluster.commits_of(name))
+    os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: len(cluster.commits_of(name)) > counted, f"the trainer of {name} goes on")
+    assert cluster.trainer_pids(name) == [pid]
+    assert (len(cluster.failures_of(name)), [event["client"] for event in cluster.events("ClientLost")].count(name)) == told
 
 
 def chaos_lists_breaks_and_verifies(cluster: ArmedCluster, runs: list[str]) -> None:

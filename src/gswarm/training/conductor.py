@@ -37,6 +37,7 @@ from gswarm.training.protocol import (
     TrainerCommand,
     TrainRange,
 )
+from gswarm.training.warm_core import WarmCore
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class Conductor:
         self._finished: list[PausedRun] = []
         """Trained to the end and still in memory: taken apart when the range that comes next is not hot, so that no hot one waits."""
         self._snapshots = _SnapshotWriter(emit, self._drop_soon)
+        self._core = WarmCore()
         self.is_device_lost = False
 
     # ---- commands, from any thread --------------------------------------------------------------------------------
@@ -172,7 +174,7 @@ class Conductor:
             run = None
         if run is None:
             self._make_room()
-            run = PausedRun(self._workshop, self._emit)
+            run = PausedRun(self._workshop, self._emit, self._core)
         outcome = run.train(turn)
         match outcome:
             case Trained():

@@ -30,6 +30,7 @@ from gswarm.training.failures import NonFiniteLossError, failure_of, is_device_f
 from gswarm.training.process_state import ProcessState
 from gswarm.training.protocol import RangeStarted, StepDone, TrainerEvent, TrainRange
 from gswarm.training.run_log import run_thread
+from gswarm.training.warm_core import WarmCore
 from gswarm.training.warm_start import warm_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -84,11 +85,13 @@ class PausedRun:
     Args:
         workshop: builds the trainer, in this run's thread.
         emit: takes the events of the run; called from its thread.
+        core: shared by all runs of the process.
     """
 
-    def __init__(self, workshop: Workshop, emit: Emit, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, workshop: Workshop, emit: Emit, core: WarmCore, clock: Callable[[], float] = time.time) -> None:
         self._workshop = workshop
         self._emit = emit
+        self._core = core
         self._clock = clock
         self._inbox: SimpleQueue[Turn | None] = SimpleQueue()
         self._outbox: SimpleQueue[Outcome] = SimpleQueue()
@@ -121,18 +124,23 @@ class PausedRun:
     def _live(self, first: Turn) -> None:
         """The thread's whole life: build, train, and the outcome that ends it."""
         outcome: Outcome = Ended()
+        self._core.take()
         try:
             _train(first, self._workshop, self._emit, self._wait, self._clock)
         except Exception as error:  # whatever a trainer raises is the failure of its run alone
             logger.exception("the run fails")
             outcome = Broken(failure_of(error), is_device_fault(error))
+        self._core.leave()
         self._outbox.put(outcome)
 
     def _wait(self, outcome: Trained) -> Turn | None:
         """Hands the turn back and waits for the next one; ``None`` means the end."""
+        self._core.leave()
         self._outbox.put(outcome)
         del outcome  # its memory belongs to whoever writes it, not to a trainer that may wait for hours
-        return self._inbox.get()
+        turn = self._inbox.get()
+        self._core.take()
+        return turn
 
 
 def _train(first: Turn, workshop: Workshop, emit: Emit, wait: Callable[[Trained], Turn | None], clock: Callable[[], float]) -> None:
