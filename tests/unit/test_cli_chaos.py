@@ -229,6 +229,25 @@ def test_work_that_stands_still_or_goes_back_is_a_fault(monkeypatch: pytest.Monk
     assert "steps of r1 that counted do not count any more" in fault
 
 
+def test_ctrl_c_ends_it_with_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = ScriptedHost(*growing(100_000))
+    looks = 0
+    runs = host.runs
+
+    def runs_until_ctrl_c() -> list[dict[str, Any]]:
+        nonlocal looks
+        looks += 1
+        if looks == 40:
+            raise KeyboardInterrupt
+        return runs()
+
+    monkeypatch.setattr(host, "runs", runs_until_ctrl_c)
+    session = disturbed(monkeypatch, host)
+    assert 1 <= len(session.report.deeds) < 40
+    session.verify()
+    assert [row["identical"] for row in session.report.runs] == [True]
+
+
 def test_weights_that_differ_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     session = disturbed(monkeypatch, ScriptedHost(*growing(100_000), identical=False))
     session.verify()

@@ -101,7 +101,7 @@ class Session:
         return [target for target in targets(clients) if target.deed in self._plan.deeds]
 
     def run(self) -> None:
-        """Until the time is over, all work is done, or the work does not go on.
+        """Until the time is over, all work is done, the work does not go on, or Ctrl-C.
 
         Raises:
             ConflictError: nothing trains.
@@ -113,6 +113,17 @@ class Session:
         if not self.possible():
             raise NotFoundError("no client of this host runs here from that data dir, under this account", "name its --data-dir")
         refused = int(self._host.ready()["refused_reports"])
+        try:
+            self._disturb_all()
+        except KeyboardInterrupt:
+            self._say("stopped; nothing more is disturbed")
+        self.report.refused_reports = int(self._host.ready()["refused_reports"]) - refused
+        after = {run["id"]: run["position"] for run in self._host.runs()}
+        self.report.runs = [
+            {"run": run, "from": before.get(run, 0), "to": position} for run, position in after.items() if position > before.get(run, 0)
+        ]
+
+    def _disturb_all(self) -> None:
         began_s = self._clock_s()
         while (elapsed_s := self._clock_s() - began_s) < self._plan.for_s and not self.report.faults:
             if not self._positions():
@@ -123,11 +134,6 @@ class Session:
                 self._disturb(target, elapsed_s)
             pause_s = self._plan.every_s * self._draw.uniform(0.5, 1.5)
             self._sleep(max(0.0, min(pause_s, began_s + self._plan.for_s - self._clock_s())))
-        self.report.refused_reports = int(self._host.ready()["refused_reports"]) - refused
-        after = {run["id"]: run["position"] for run in self._host.runs()}
-        self.report.runs = [
-            {"run": run, "from": before.get(run, 0), "to": position} for run, position in after.items() if position > before.get(run, 0)
-        ]
 
     def verify(self) -> None:
         """Every run that trained meanwhile is trained again without interruption."""
