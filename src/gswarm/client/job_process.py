@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import os
 import runpy
 import signal
@@ -19,6 +20,7 @@ def main() -> int:
     if os.getppid() != client_pid:
         # The client ended before the kernel was asked to tell.
         return 1
+    gc.disable()  # while modules are imported, as in a trainer process
     runpy.run_module("gswarm.training.jobs", run_name="__main__", alter_sys=True)
     return 0
 

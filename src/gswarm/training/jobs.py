@@ -7,6 +7,7 @@ wrong is a ``Failure`` in the response. Everything else that libraries print goe
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.metadata
 import logging
 import os
@@ -236,6 +237,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fd", type=int, default=None, help="where the response is written; stdout if not given")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda:0"))
     options = parser.parse_args(arguments)
+    gc.freeze()  # what was imported stays; whoever started this may have kept the collector off meanwhile
+    gc.enable()
     answer_fd = os.dup(1) if options.fd is None else options.fd
     os.dup2(2, 1)  # what libraries print is no part of the response
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
