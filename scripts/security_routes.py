@@ -9,6 +9,7 @@ from pathlib import Path
 
 from gswarm.client import data_server
 from gswarm.host import pool
+from gswarm.host.api import web
 from gswarm.host.api.app import PREFIX, ROUTES
 from gswarm.host.api.gate import Role
 from gswarm.wire.methods import METHODS
@@ -22,7 +23,7 @@ every line without credentials, and with wrong, expired and revoked ones.
 
 A role may do what the ones above it may: viewer, operator, admin. The role client is apart: it opens no route of the API.
 """
-OTHER_PAGES = (("GET", "/openapi.json"), ("GET", "/docs"), ("GET", "/docs.css"))
+OTHER_PAGES = (("GET", "/openapi.json"), ("GET", "/docs"), ("GET", "/docs.css"), ("GET", "/metrics"))
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
@@ -34,6 +35,7 @@ def api() -> str:
     roles = {Role.ANYONE: "anyone"}
     rows = [(route.method, f"`{PREFIX}{route.path}`", roles.get(route.role, route.role.name.lower())) for route in ROUTES]
     rows += [(method, f"`{path}`", "viewer") for method, path in OTHER_PAGES]
+    rows += [("GET", f"`{path}`", "anyone") for path in (*web.PAGES, web.ASSETS)]
     return table(("method", "path", "least role"), rows)
 
 

@@ -29,6 +29,8 @@ class RealCluster:
     host_process: subprocess.Popen[bytes] | None = None
     clients: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     port: int = 0
+    http_port: int = 0
+    """0 is another one at each start."""
     undo_window_s: float = 600.0
 
     @property
@@ -58,7 +60,7 @@ class RealCluster:
         config = self.root / "config.yaml"
         self.root.mkdir(parents=True, exist_ok=True)
         config.write_text(f"host:\n  lease_timeout_s: {LEASE_TIMEOUT_S}\n  undo_window_s: {self.undo_window_s}\n", encoding="utf-8")
-        ports = ("--port", str(self.port), "--http-port", "0", "--pool-port", "0")
+        ports = ("--port", str(self.port), "--http-port", str(self.http_port), "--pool-port", "0")
         (self.data_dir / "host" / "endpoint.json").unlink(missing_ok=True)
         self.host_process = self.spawn("host.log", "host", "start", "--data-dir", str(self.data_dir), "--config", str(config), *ports)
         self.wait_until_up()

@@ -14,11 +14,13 @@ from typing import Any, cast
 from argon2 import PasswordHasher
 
 from gswarm.datapool.disk import DiskStore
+from gswarm.domain.alert_config import AlertConfig
 from gswarm.domain.config import HostConfig
 from gswarm.domain.errors import NotFoundError
 from gswarm.domain.ids import ClientName, Digest, JobId, RunId, SlotId
 from gswarm.domain.plan import Checkpoint, Job, Run, RunSize, RunState, Slot, SlotSpec
 from gswarm.host import auth
+from gswarm.host.alerts import AlertDesk
 from gswarm.host.api.throttle import FailureThrottle
 from gswarm.host.audit import AuditLog
 from gswarm.host.auth import TokenStore
@@ -26,9 +28,13 @@ from gswarm.host.clock import SystemClock
 from gswarm.host.http import HttpServer
 from gswarm.host.journal.sqlite import SqliteJournal
 from gswarm.host.loop import PlanLoop, Submitted
+from gswarm.host.profiler_services import ProfilerServices, open_profiler
+from gswarm.host.profiler_sessions import ProfilerSessions
 from gswarm.host.rights import PoolRights
 from gswarm.host.services import HostServices
 from gswarm.host.sessions import SessionManager
+from gswarm.profiler.alert_rules import Readings
+from gswarm.profiler.parquet_store import ParquetSampleStore
 from gswarm.profiler.run_logs import RunLogStore
 from gswarm.profiler.sqlite_series import SqliteSeriesStore
 from gswarm.scheduler.core import ClusterState
@@ -44,6 +50,18 @@ EXPERIMENT: dict[str, Any] = {
     "chunks": {"num_chunks": 4},
 }
 TOTAL_STEPS = 16
+
+
+def memory_profiler(root: Path, plan: PlanLoop) -> ProfilerServices:
+    """The profiler's parts in a folder, without a thread of their own."""
+    root.mkdir(exist_ok=True)
+    samples = ParquetSampleStore(root / "samples", fold_in_background=False)
+    return open_profiler(root, samples, ProfilerSessions(root / "sessions.json", time.time), plan, time.time)
+
+
+def quiet_alerts(root: Path) -> AlertDesk:
+    """A desk that nobody has opened: it finds nothing and tells nobody."""
+    return AlertDesk(AlertConfig(), SystemClock(), lambda broken: Readings, (), root / "alerts.json")
 
 
 @dataclass
@@ -87,14 +105,20 @@ class ApiHost:
         self.plan = PlanLoop(self.journal, self.state, time.time, lambda effects: None)
         self.plan.start()
         self.audit = AuditLog(self.root / "audit", time.time)
+        self.profiler = memory_profiler(self.root, self.plan)
+        self.profiler.chronicle.start()
+        self.rights = PoolRights(self.state, self.store, SystemClock())
+        self.alerts = quiet_alerts(self.root)
         services = HostServices(
             loop=self.plan,
             tokens=self.tokens,
             series=self.series,
             run_logs=self.run_logs,
+            profiler=self.profiler,
+            alerts=self.alerts,
             store=self.store,
             sessions=cast(SessionManager, self.sessions),
-            rights=PoolRights(self.state, self.store, SystemClock()),
+            rights=self.rights,
             audit=self.audit,
             config=config,
             clock=time.time,
@@ -115,6 +139,8 @@ class ApiHost:
         self.loop.call_soon_threadsafe(self._server._server.config.app.state.streams.close)
         self.call(self._server.stop())
         self.call(self.plan.close())
+        self.call(self.profiler.chronicle.close())
+        self.profiler.samples.close()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(5)
         auth.HASHER = self._hasher

@@ -30,10 +30,12 @@ from gswarm.domain.messages import (
     Heartbeat,
     HostMessage,
     MetricBatch,
+    OutsidersSeen,
     Register,
     Registered,
 )
 from gswarm.domain.plan import Checkpoint
+from gswarm.domain.samples import SampleAck, SampleBatch
 from gswarm.domain.spec import RunSpec
 from gswarm.wire.server import RunningServer, start_server
 from gswarm.wire.tls import Peer
@@ -62,6 +64,7 @@ class ScriptedHost:
     heard: list[ClientMessage] = field(default_factory=list)
     metrics_rows: list[Any] = field(default_factory=list)
     log_lines: list[Any] = field(default_factory=list)
+    sample_batches: list[SampleBatch] = field(default_factory=list)
     outgoing: asyncio.Queue[HostMessage | GswarmError] | None = None
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
@@ -87,7 +90,7 @@ class ScriptedHost:
     async def _listen(self, messages: AsyncIterator[ClientMessage], queue: asyncio.Queue[HostMessage | GswarmError]) -> None:
         async for message in messages:
             self.heard.append(message)
-            if not isinstance(message, Heartbeat | Goodbye | Register) and not self.is_mute:
+            if not isinstance(message, Heartbeat | OutsidersSeen | Goodbye | Register) and not self.is_mute:
                 queue.put_nowait(self._ack(message))
             await self._tell()
             if isinstance(message, Goodbye):
@@ -106,6 +109,12 @@ class ScriptedHost:
             self.log_lines.extend(batch.logs)
             await self._tell()
             yield batch.seq
+
+    async def samples(self, peer: Peer, batches: AsyncIterator[SampleBatch]) -> AsyncIterator[SampleAck]:
+        async for batch in batches:
+            self.sample_batches.append(batch)
+            await self._tell()
+            yield SampleAck(batch.seq, 1, 2)
 
     async def locate(self, peer: Peer, digests: Sequence[Digest]) -> dict[Digest, list[tuple[str, str]]]:
         return {digest: [(self.pool_url, "host")] if self.store.has(digest) else [] for digest in digests}
@@ -218,7 +227,16 @@ async def rig(directory: Path, deadlines: Deadlines | None = None, **changes: An
     pool_port = runner.addresses[0][1]
     host = ScriptedHost(store, f"http://127.0.0.1:{pool_port}")
     server = await start_server(host, "127.0.0.1", 0, None)
-    settings = ClientSettings(deadlines=deadlines, grace_s=5.0, trainer_command=FAKE_TRAINER, pool_port=pool_port, **changes)
+    settings = ClientSettings(
+        **{
+            "deadlines": deadlines,
+            "grace_s": 5.0,
+            "trainer_command": FAKE_TRAINER,
+            "sampler_command": None,
+            "pool_port": pool_port,
+            **changes,
+        }
+    )
     try:
         yield Rig(host, server, pool_port, directory / "data", digests[0], digests[1], settings)
     finally:

@@ -151,7 +151,11 @@ async def every_event(host: PlanHost) -> None:
         host.time.time_s = max(host.time.time_s, due_at_s)
         await host.submit(e.TimerFired(key))
     await host.submit(
-        e.ClientDrainRequested(b, True, "t"), e.ClientLost(b, "silent"), registered("b", "i2"), e.ClientDrainRequested(b, False, "t")
+        e.SlotsOccupied(b, ((SlotId("b/0"), "anna"),)),
+        e.ClientDrainRequested(b, True, "t"),
+        e.ClientLost(b, "silent"),
+        registered("b", "i2"),
+        e.ClientDrainRequested(b, False, "t"),
     )
     await host.submit(e.ExperimentOpRequested(RequestId("q7"), next(iter(host.state.experiments)), RunOp.STOP, "t"))
     await host.submit(e.ClientLost(a, "good-bye"), e.PlanRestored(1_700_000_000))

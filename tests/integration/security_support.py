@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import pkgutil
 import ssl
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
 import grpc
-import grpc.aio
 
 from gswarm.host.auth import TokenStore
 from gswarm.wire import _pb
@@ -77,21 +76,20 @@ async def call_rpc(address: str, path: str, tls: ClientTls | None, ca_pem: bytes
     options = [("grpc.ssl_target_name_override", HOST_SERVER_NAME), ("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
     metadata = (("gswarm-client", named),) if named is not None else ()
 
-    async def one() -> AsyncIterator[bytes]:
-        yield b""
+    def call() -> str:
+        # Not grpc.aio: there a caller that still writes when the refusal comes is told of an internal error instead.
+        with grpc.secure_channel(address, credentials, options=options) as channel:
+            try:
+                if described_rpcs()[path].client_streaming:
+                    list(channel.stream_stream(path)(iter([b""]), metadata=metadata, timeout=10))
+                else:
+                    channel.unary_unary(path)(b"", metadata=metadata, timeout=10)
+            except grpc.RpcError as error:
+                unreached = error.code() is grpc.StatusCode.UNAVAILABLE and not error.trailing_metadata()
+                return HANDSHAKE if unreached else str(error.code().name)
+        return "OK"
 
-    async with grpc.aio.secure_channel(address, credentials, options=options) as channel:
-        try:
-            if described_rpcs()[path].client_streaming:
-                call = channel.stream_stream(path)(one(), metadata=metadata, timeout=10)
-                async for _ in call:
-                    pass
-            else:
-                await channel.unary_unary(path)(b"", metadata=metadata, timeout=10)
-        except grpc.aio.AioRpcError as error:
-            unreached = error.code() is grpc.StatusCode.UNAVAILABLE and not error.trailing_metadata()
-            return HANDSHAKE if unreached else str(error.code().name)
-    return "OK"
+    return await asyncio.to_thread(call)
 
 
 async def call_http(url: str, method: str, path: str, tls: ClientTls | None, ca_pem: bytes, server_name: str) -> int | str:

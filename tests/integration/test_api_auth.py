@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from gswarm.domain.config import HostConfig, HostLimits
 from gswarm.host.api.app import PREFIX, ROUTES, RULES, create_app
 from gswarm.host.api.shield import Role, rule
+from gswarm.host.api.web import ASSETS, PAGES
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +41,8 @@ def concrete(path: str) -> str:
 def test_every_route_of_the_app_is_in_the_table(api: ApiHost) -> None:
     server_app = api._server._server.config.app
     registered = {(method, route.path) for route in server_app.routes for method in (route.methods or ()) if method != "HEAD"}
-    table = {(route.method, PREFIX + route.path) for route in ROUTES}
-    assert registered == table | {("GET", "/openapi.json"), ("GET", "/docs"), ("GET", "/docs.css")}
+    table = {(route.method, PREFIX + route.path) for route in ROUTES} | {("GET", path) for path in (*PAGES, ASSETS)}
+    assert registered == table | {("GET", "/openapi.json"), ("GET", "/docs"), ("GET", "/docs.css"), ("GET", "/metrics")}
     assert all(isinstance(route, APIRoute) for route in server_app.routes if route.path.startswith(PREFIX))
     assert len(RULES) == len(registered)
     assert create_app.__doc__

@@ -16,7 +16,7 @@ import json, sys
 from gswarm.client.daemon import ClientSettings, run_client
 from gswarm.domain.config import ClientConfig
 values = json.loads(sys.argv[1])
-settings = ClientSettings(trainer_command=tuple(values["trainer"]), pool_port=values["pool_port"], grace_s=5.0)
+settings = ClientSettings(trainer_command=tuple(values["trainer"]), pool_port=values["pool_port"], grace_s=5.0, sampler_command=None)
 config = ClientConfig(host=values["host"], name="a", slots="cpu:1", data_dir=values["data_dir"], log_format="json")
 sys.exit(run_client(config, insecure=True, settings=settings))
 """

@@ -24,6 +24,7 @@ from gswarm.domain.config import HostConfig
 from gswarm.host import pool
 from gswarm.host.api.app import PREFIX, ROUTES
 from gswarm.host.api.gate import Role
+from gswarm.host.api.web import ASSETS, PAGES
 from gswarm.wire.methods import METHODS
 from gswarm.wire.server import start_server
 from gswarm.wire.tls import ClientTls
@@ -32,6 +33,10 @@ ROOT = Path(__file__).parents[2]
 OPEN = {
     ("GET", "/api/v1/health"): "whether the process answers, for load balancers and supervisors; says the version and nothing else",
     ("POST", "/api/v1/auth/login"): "takes the token in its body, so there is none before it",
+    **{
+        ("GET", path): "a file of the dashboard, the same for every cluster of this version; the page in it asks for a login"
+        for path in (*PAGES, ASSETS)
+    },
     ("GET", "/v1/ca"): "a machine that joins compares the certificate with the fingerprint in its token; it is no secret",
     ("POST", "/v1/join"): "takes the join token in its body; a machine has no certificate before it",
 }
@@ -139,6 +144,7 @@ def app_routes(api: ApiHost) -> dict[tuple[str, str], Role]:
     """What the app answers, and the role that the table asks for."""
     app = api._server._server.config.app
     table = {(route.method, PREFIX + route.path): route.role for route in ROUTES}
+    table |= {("GET", path): Role.ANYONE for path in (*PAGES, ASSETS)}
     found = {(method, route.path) for route in app.routes for method in (route.methods or ()) if method != "HEAD"}
     return {key: table.get(key, Role.VIEWER) for key in sorted(found)}
 
@@ -166,7 +172,14 @@ def test_every_route_of_the_api_refuses_what_does_not_count(api: ApiHost) -> Non
             for lesser in [one for one in ("viewer", "operator") if Role[one.upper()] < role]:
                 answer = http.request(method, url, headers={"Authorization": f"Bearer {api.bearer[lesser]}"})
                 assert answer.status_code == 403, (method, path, lesser)
-        for method, path in (("GET", "/"), ("GET", "/api/v1/nothing"), ("PATCH", "/api/v1/runs"), ("GET", "/api/v1/../v1/runs")):
+        for method, path in (
+            ("GET", "/nothing"),
+            ("POST", "/"),
+            ("GET", "/assets"),
+            ("GET", "/api/v1/nothing"),
+            ("PATCH", "/api/v1/runs"),
+            ("GET", "/api/v1/../v1/runs"),
+        ):
             assert http.request(method, path).status_code == 401, path
 
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn, cast
 
 import httpx
 import pytest
+from api_host import memory_profiler, quiet_alerts
 from host_rig import FakeClient, Rig, rig
 from host_support import submitted
 from hypothesis import HealthCheck, Phase, given, settings
@@ -169,11 +170,14 @@ class Hostile:
 async def _look_at_everything(host: Rig, folder: Path, logs: RunLogStore) -> None:
     tokens = cast(TokenStore, _Anybody())
     audit = AuditLog(folder / "audit", host.clock.now_s)
+    profiler = memory_profiler(folder, host.loop)
     services = HostServices(
         loop=host.loop,
         tokens=tokens,
         series=host.series,
         run_logs=logs,
+        profiler=profiler,
+        alerts=quiet_alerts(folder),
         store=host.store,
         sessions=host.sessions,
         rights=PoolRights(host.state, host.store, host.clock),
@@ -195,6 +199,8 @@ async def _look_at_everything(host: Rig, folder: Path, logs: RunLogStore) -> Non
                 assert answer.status_code in (200, 404), f"{path}: {answer.text}"
                 json.loads(answer.text, parse_constant=_no_constant)
     audit.close()
+    await profiler.chronicle.close()
+    profiler.samples.close()
 
 
 class _Anybody:

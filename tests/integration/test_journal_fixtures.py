@@ -30,7 +30,7 @@ def test_an_old_journal_replays_to_its_recorded_facts(version: str, tmp_path: Pa
     assert json.loads(json.dumps({"seq": seq, **make.facts(state)})) == recorded
 
 
-LATER = {"PlanRestored"}
+LATER = {"PlanRestored", "SlotsOccupied"}
 """Types that the first version did not have."""
 
 

@@ -12,6 +12,7 @@ from gswarm import __version__
 from gswarm.domain.errors import GswarmError
 from gswarm.domain.ids import ClientName, Digest
 from gswarm.domain.messages import Ack, ClientMessage, HostMessage, MetricBatch, Register, Registered
+from gswarm.domain.samples import SampleAck, SampleBatch
 from gswarm.wire.client import ConnectionLimits, HostConnection
 from gswarm.wire.server import RunningServer, ServerLimits, start_server
 from gswarm.wire.tls import CertificateAuthority, ClientTls, Peer, ServerTls, make_key_and_csr
@@ -44,6 +45,11 @@ class EchoHost:
         self.peers.append(peer)
         async for batch in batches:
             yield batch.seq
+
+    async def samples(self, peer: Peer, batches: AsyncIterator[SampleBatch]) -> AsyncIterator[SampleAck]:
+        self.peers.append(peer)
+        async for batch in batches:
+            yield SampleAck(batch.seq, 1, 2)
 
     async def reach(self, peer: Peer, client: ClientName) -> Sequence[Digest]:
         self.peers.append(peer)

@@ -108,6 +108,7 @@ CLIENT_MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     m.GrantReturnedReport: st.builds(m.GrantReturnedReport, counts, runs, counts),
     m.JobReport: job_reports,
     m.Goodbye: st.builds(m.Goodbye, texts),
+    m.OutsidersSeen: st.builds(m.OutsidersSeen, tuples(st.tuples(st.integers(0, 1000), ids))),
 }
 HOST_MESSAGES: dict[type, st.SearchStrategy[Any]] = {
     m.Registered: st.builds(m.Registered, durations, ids, ids),

@@ -23,6 +23,8 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "HostMessage": convert.decode_host_message,
     "MetricBatch": convert.decode_metric_batch,
     "MetricAck": convert.decode_metric_ack,
+    "SampleBatch": convert.decode_samples,
+    "SampleAck": convert.decode_sample_ack,
     "LocateRequest": convert.decode_locate_request,
     "LocateReply": convert.decode_locate_reply,
     "ReachRequest": convert.decode_reach_request,

@@ -102,7 +102,8 @@ def test_every_step_is_reported_once_with_its_values(cases: dict[str, Case], int
         assert [event.step for event in steps] == list(range(1, case.total_steps + 1))
         for event in steps:
             values = dict(event.values)
-            assert {"loss", "learning_rate", "grad_norm", "step_time_s", "tokens"} <= values.keys()
+            assert {"loss", "learning_rate", "grad_norm", "step_time_s", "data_wait_s", "tokens"} <= values.keys()
+            assert 0 <= values["data_wait_s"] <= values["step_time_s"]
             assert 0 < values["loss"] < 20
             assert values["step_time_s"] > 0
 

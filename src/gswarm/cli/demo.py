@@ -114,6 +114,8 @@ def demo(
     shutil.rmtree(data_dir, ignore_errors=True)
     with _cluster(data_dir, keep) as cluster:
         typer.echo(f"host and two clients are starting; their logs are in {data_dir}/logs")
+        with local_host(data_dir) as host:
+            typer.echo(f"watch and steer it at {host.url}   (log in with the token in {data_dir}/host/admin.token)")
         submitted = subprocess.run(cluster.command("experiment", "submit", str(file), "--watch"), env=cluster.environment(), check=False)
         if submitted.returncode != 0:
             raise typer.Exit(submitted.returncode)
@@ -136,7 +138,8 @@ def _say_what_now(best: str, adapter: Path, merged: Path, address: str, data_dir
     typer.echo(f"chat       {sys.executable} examples/chat.py {merged}")
     if kept is None or kept.host is None:
         return
-    typer.echo(f"\nREST API   {address}/docs   (token: {data_dir}/host/admin.token)")
+    typer.echo(f"\ndashboard  {address}   (token: {data_dir}/host/admin.token)")
+    typer.echo(f"REST API   {address}/docs")
     typer.echo(f"still up   GSWARM_DATA_DIR={data_dir} gswarm run list")
     pids = " ".join(str(process.pid) for process in kept.clients)
     typer.echo(f"to stop    kill {pids} && gswarm host stop --data-dir {data_dir}")

@@ -10,7 +10,23 @@ import typer
 from typer.core import TyperGroup
 
 from gswarm import __version__
-from gswarm.cli import chaos, client, completion, context, demo, doctor, events, experiment, host, init, run, simulate, token
+from gswarm.cli import (
+    alerts,
+    chaos,
+    client,
+    completion,
+    context,
+    demo,
+    doctor,
+    events,
+    experiment,
+    host,
+    init,
+    profiler,
+    run,
+    simulate,
+    token,
+)
 from gswarm.cli.output import one_line
 from gswarm.domain.errors import GswarmError
 
@@ -61,12 +77,14 @@ for noun, commands in (
     ("client", client.app),
     ("experiment", experiment.app),
     ("run", run.app),
+    ("profiler", profiler.app),
     ("token", token.app),
     ("context", context.app),
 ):
     app.add_typer(commands, name=noun)
 app.command()(context.login)
 app.command()(events.events)
+app.command()(alerts.alerts)
 app.command()(completion.completion)
 app.command()(doctor.doctor)
 app.command()(init.init)

@@ -27,8 +27,11 @@ from gswarm.client.metrics import MetricStream
 from gswarm.client.peer_rights import PeerRights
 from gswarm.client.pool import ClientPool
 from gswarm.client.renewal import Renewal
+from gswarm.client.sampling.owners import outsiders_on, own_processes
+from gswarm.client.sampling.process import SAMPLER_COMMAND
+from gswarm.client.sampling.station import Station
 from gswarm.client.session import HostSession, Patience
-from gswarm.client.slots import make_slots, this_machine
+from gswarm.client.slots import make_slots, sampled_devices, this_machine
 from gswarm.client.snapshots import SnapshotDirs
 from gswarm.client.trainer_process import TRAINER_COMMAND, Deadlines
 from gswarm.client.trainers import Trainers
@@ -36,7 +39,7 @@ from gswarm.datapool.transfer import PoolClient, Source
 from gswarm.domain.config import ClientConfig, HostConfig
 from gswarm.domain.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError, StorageError
 from gswarm.domain.ids import ClientName
-from gswarm.domain.messages import Register
+from gswarm.domain.messages import Register, Registered
 from gswarm.domain.plan import SlotSpec
 from gswarm.runtime.locks import FileLock
 from gswarm.runtime.logs import configure_logging
@@ -63,6 +66,8 @@ class ClientSettings:
     give_up_s: float = GIVE_UP_S
     trainer_command: tuple[str, ...] = TRAINER_COMMAND
     job_command: tuple[str, ...] = JOB_COMMAND
+    sampler_command: tuple[str, ...] | None = SAMPLER_COMMAND
+    """``None``: nothing is measured."""
     pool_port: int | None = None
     """Of the host, where no token told it (plaintext)."""
 
@@ -129,7 +134,9 @@ class Client:
             StorageError: the data directory cannot be used.
         """
         identity, config = self._identity, self._config
-        slots = make_slots(config.slots, identity.name, this_machine(), config.slots_per_gpu)
+        machine = this_machine()
+        slots = make_slots(config.slots, identity.name, machine, config.slots_per_gpu)
+        slot_devices = sampled_devices(slots, machine)
         lock = _lock(identity)
         try:
             if self._insecure:
@@ -137,11 +144,11 @@ class Client:
             else:
                 enrolment = await enrol(identity.host, self._token, identity.name, identity.directory / "tls")
                 identity.tls, identity.pool_port, identity.is_known = enrolment.tls, enrolment.pool_port, not enrolment.is_new
-            await self._run(slots)
+            await self._run(slots, slot_devices)
         finally:
             lock.release()
 
-    async def _run(self, slots: tuple[SlotSpec, ...]) -> None:
+    async def _run(self, slots: tuple[SlotSpec, ...], slot_devices: tuple[str, ...]) -> None:
         identity, settings = self._identity, self._settings
         async with contextlib.AsyncExitStack() as stack:
             connection = HostConnection(_join_address(identity.host, identity.port), identity.tls, identity.name)
@@ -159,13 +166,28 @@ class Client:
             logs = identity.directory / "logs"
             deadlines = settings.deadlines or Deadlines(step_min_s=self._config.step_deadline_s)
             devices = Devices(identity.directory / "devices")
-            trainers = Trainers(slots, logs, loop.on_trainer_event, loop.on_trainer_exit, deadlines, devices, settings.trainer_command)
+            station = await self._open_station(
+                connection, slots, slot_devices, lambda: own_processes(station, trainers, jobs), lambda: tell_outsiders()
+            )
+            listener = station.collector if station is not None else None
+            trainers = Trainers(
+                slots, logs, loop.on_trainer_event, loop.on_trainer_exit, deadlines, devices, settings.trainer_command, listener
+            )
             stack.push_async_callback(trainers.close)
+
+            def tell_outsiders() -> None:
+                if station is not None and self._config.outsider_policy == "avoid":
+                    session.send(outsiders_on(slot_devices, station.collector.outsiders))
+
+            def registered(message: Registered) -> None:
+                loop.on_registered(message)
+                tell_outsiders()
+
             patience = Patience(None if self._config.resilient else settings.give_up_s, identity.is_known)
             session = HostSession(
                 connection.session,
                 self._registration(loop, slots, server),
-                loop.on_registered,
+                registered,
                 loop.on_message,
                 loop.on_lost,
                 patience,
@@ -180,7 +202,36 @@ class Client:
             if identity.tls is not None and context is not None:
                 renewal = self._make_renewal(identity.tls, connection, context, server)
                 stack.push_async_callback(_cancelled, asyncio.create_task(renewal.run(), name="renewal"))
-            await _live(loop, session, metrics)
+            if station is not None:
+                stack.push_async_callback(_cancelled, asyncio.create_task(_measure(station), name="station"))
+            await _live(loop, session, metrics, station)
+
+    async def _open_station(
+        self,
+        connection: HostConnection,
+        slots: tuple[SlotSpec, ...],
+        slot_devices: tuple[str, ...],
+        ours: Callable[[], dict[int, str]],
+        on_outsiders: Callable[[], None],
+    ) -> Station | None:
+        """Where its disk refuses, the client trains and measures nothing."""
+        if self._settings.sampler_command is None:
+            return None
+        try:
+            return await asyncio.to_thread(
+                Station,
+                self._identity.directory,
+                self._config.spool_budget_bytes,
+                connection.samples,
+                slots,
+                slot_devices,
+                ours,
+                on_outsiders,
+                self._settings.sampler_command,
+            )
+        except StorageError as error:
+            logger.warning("nothing is measured until this client starts again: %s", error)
+            return None
 
     def _make_renewal(self, tls: ClientTls, connection: HostConnection, context: ssl.SSLContext, server: DataServer) -> Renewal:
         identity = self._identity
@@ -241,7 +292,15 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def _live(loop: ClientLoop, session: HostSession, metrics: MetricStream) -> None:
+async def _measure(station: Station) -> None:
+    """Until cancelled. Training goes on without what is measured."""
+    try:
+        await station.run()
+    except Exception:
+        logger.exception("nothing is measured any more until this client starts again")
+
+
+async def _live(loop: ClientLoop, session: HostSession, metrics: MetricStream, station: Station | None) -> None:
     """Runs until the agent has left, the session is hopeless, or something broke."""
     talking = asyncio.create_task(session.run(), name="session")
     measuring = asyncio.create_task(metrics.run(), name="metrics")
@@ -253,6 +312,8 @@ async def _live(loop: ClientLoop, session: HostSession, metrics: MetricStream) -
                 future.result()
         if leaving.done():
             await metrics.drained(METRICS_GRACE_S)
+            if station is not None:
+                await station.drained()
             await session.goodbye(loop.agent.leave_reason)
     finally:
         for task in (talking, measuring, leaving):

@@ -21,7 +21,7 @@ from gswarm.client.pool import ClientPool
 from gswarm.client.processes import how_it_ended, kill_group, slot_environment
 from gswarm.client.trainer_log import CappedLog
 from gswarm.domain.errors import CorruptDataError, GswarmError, InvalidInputError, StorageError, TrainingError
-from gswarm.domain.ids import Digest
+from gswarm.domain.ids import Digest, JobId
 from gswarm.domain.messages import JobOrder
 from gswarm.domain.plan import Checkpoint, Failure, JobKind, RunSize, SlotSpec
 from gswarm.domain.spec import RunSpec
@@ -122,6 +122,8 @@ class JobRunner:
         self._devices = devices
         self._command = command
         self._turn = asyncio.Lock()
+        self.running: tuple[int, JobId] | None = None
+        """The process that works now, and for which job."""
 
     async def run(self, order: JobOrder) -> JobDone:
         """Does the job when its turn comes. Cancelling kills its process. What goes wrong is in the answer."""
@@ -145,7 +147,7 @@ class JobRunner:
         request = await self._request(order, owner, folder)
         try:
             async with asyncio.timeout(TIME_LIMITS_S[order.kind]):
-                result = await self._process(request, folder, log, is_offline=order.kind is not JobKind.PREPARE)
+                result = await self._process(order.job, request, folder, log, is_offline=order.kind is not JobKind.PREPARE)
         except TimeoutError:
             raise TrainingError(f"the {order.kind.value} job took longer than {TIME_LIMITS_S[order.kind] / 3600:.0f} h") from None
         match result:
@@ -211,7 +213,7 @@ class JobRunner:
         answer = {"manifest": digest, "format": result.format, "files": list(result.files), "size_bytes": result.size_bytes}
         return JobDone(order.job, json.dumps(answer))
 
-    async def _process(self, request: JobRequest, folder: Path, log: CappedLog, *, is_offline: bool) -> JobResult | Failure:
+    async def _process(self, job: JobId, request: JobRequest, folder: Path, log: CappedLog, *, is_offline: bool) -> JobResult | Failure:
         """Raises:
         TrainingError: the process ended without an answer.
         CorruptDataError: its answer cannot be read.
@@ -232,12 +234,14 @@ class JobRunner:
         assert process.stdout is not None
         assert process.stderr is not None
         copying = asyncio.create_task(_copy(process.stderr, log))
+        self.running = (process.pid, job)
         try:
             process.stdin.write(encode_request(request).encode())
             process.stdin.close()
             answer = await _read_all(process.stdout)
             code = await process.wait()
         finally:
+            self.running = None
             kill_group(process.pid)
             await process.wait()
             await copying

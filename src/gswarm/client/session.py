@@ -100,7 +100,8 @@ class HostSession:
             self._outgoing.put_nowait(Goodbye(reason))
             self._outgoing.put_nowait(None)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._over.wait(), GOODBYE_S)
+                async with asyncio.timeout(GOODBYE_S):
+                    await self._over.wait()
 
     async def run(self) -> None:
         """Until ``goodbye`` or cancellation.

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import logging
 import os
+import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -12,10 +16,13 @@ import psutil
 from gswarm.domain.errors import InvalidInputError
 from gswarm.domain.ids import ClientName, SlotId
 from gswarm.domain.plan import SlotSpec
+from gswarm.domain.samples import MACHINE
 
 logger = logging.getLogger(__name__)
 
 SLOTS_LIMIT = 64
+DRIVER_PATIENCE_S = 60.0
+"""How long the GPU driver may take to say what there is; the first call after a start of the machine takes longest."""
 _HINT = "write auto, cpu:N for N slots on the CPU, or gpu:0,1 for these GPUs"
 
 
@@ -23,6 +30,8 @@ _HINT = "write auto, cpu:N for N slots on the CPU, or gpu:0,1 for these GPUs"
 class Gpu:
     name: str
     memory_bytes: int
+    device: str = ""
+    """As samples name it, by the driver's number: ``gpu:0`` or ``gpu:0/mig:1``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,11 @@ def make_slots(wish: str, client: ClientName, machine: Machine, slots_per_gpu: i
     return tuple(slots)
 
 
+def sampled_devices(slots: Sequence[SlotSpec], machine: Machine) -> tuple[str, ...]:
+    """The device of each slot, as samples name it."""
+    return tuple(machine.gpus[int(slot.device.partition(":")[2])].device if slot.device != "cpu" else MACHINE for slot in slots)
+
+
 def _cpu_slots(client: ClientName, machine: Machine, count: int) -> list[SlotSpec]:
     if count > SLOTS_LIMIT:
         raise InvalidInputError(f"{count} slots are more than the limit of {SLOTS_LIMIT} a client", "offer fewer slots")
@@ -100,16 +114,27 @@ def _number(text: str, wish: str) -> int:
     return int(text)
 
 
-def _gpus() -> tuple[Gpu, ...]:
+def _gpus(patience_s: float = DRIVER_PATIENCE_S) -> tuple[Gpu, ...]:
     try:
         # Asked before nvitop, which prints a page of advice where there is no driver.
         ctypes.CDLL("libnvidia-ml.so.1")
-        from nvitop import CudaDevice
-
-        return tuple(Gpu(str(device.name()), int(device.memory_total())) for device in CudaDevice.all())
-    except Exception as error:  # NVML raises many types of its own where there is no driver
+    except OSError:
         logger.info("no GPU is visible on this machine")
-        logger.debug("looking for GPUs: %s", error)
+        return ()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "gswarm.client.gpu_list"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        found, complaints = process.communicate(timeout=patience_s)
+    except subprocess.TimeoutExpired:
+        process.kill()  # and not waited for: what hangs in the driver may not end
+        logger.warning("the GPU driver did not answer within %.0f s: no GPU is offered", patience_s)
+        return ()
+    try:
+        return tuple(Gpu(str(name), int(memory_bytes), str(device)) for name, memory_bytes, device in json.loads(found))
+    except (ValueError, TypeError):
+        logger.info("no GPU is visible on this machine")
+        logger.debug("looking for GPUs: %s", complaints.decode(errors="replace")[-2000:])
         return ()
 
 

@@ -7,7 +7,7 @@ import logging
 import shutil
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from gswarm.client.devices import Devices
 from gswarm.client.trainer_process import TRAINER_COMMAND, Deadlines, TrainerProcess
@@ -18,6 +18,16 @@ from gswarm.training.protocol import TrainerCommand, TrainerEvent
 logger = logging.getLogger(__name__)
 
 
+class Listener(Protocol):
+    """Hears what is said on all slots, for the record."""
+
+    def sent(self, slot_index: int, command: TrainerCommand) -> None: ...
+
+    def heard(self, slot_index: int, event: TrainerEvent) -> None: ...
+
+    def ended(self, slot_index: int) -> None: ...
+
+
 class Trainers:
     """Starts, feeds and ends trainer processes. A process is named by slot index and epoch.
 
@@ -26,6 +36,7 @@ class Trainers:
         on_event: told slot index, epoch and message.
         on_exit: told slot index, epoch, the failure, and whether the process accounted for its ranges before.
         devices: keeps a process away from a slot where an earlier client's still is.
+        listener: told everything ahead of whom it is for.
     """
 
     def __init__(
@@ -37,8 +48,10 @@ class Trainers:
         deadlines: Deadlines,
         devices: Devices,
         command: tuple[str, ...] = TRAINER_COMMAND,
+        listener: Listener | None = None,
     ) -> None:
         self._slots = slots
+        self._listener = listener
         self._logs_dir = logs_dir
         self._scratch = logs_dir.with_name("scratch")
         self._on_event = on_event
@@ -66,6 +79,8 @@ class Trainers:
         """A process that is gone gets nothing; its end is told by ``on_exit``."""
         running = self._running.get(slot_index)
         if running is not None and running[0] == epoch:
+            if self._listener is not None:
+                self._listener.sent(slot_index, command)
             running[1].send(command)
 
     async def close(self) -> None:
@@ -92,7 +107,7 @@ class Trainers:
                     process = await TrainerProcess.start(
                         slot,
                         self._logs_dir / f"slot-{slot_index}.log",
-                        lambda event: self._on_event(slot_index, epoch, event),
+                        lambda event: self._heard(slot_index, epoch, event),
                         lambda failure, accounted: self._exited(slot_index, epoch, failure, accounted),
                         self._deadlines,
                         self._command,
@@ -112,11 +127,22 @@ class Trainers:
             if running is not None and running[0] == epoch:
                 await running[1].kill()
                 self._running.pop(slot_index, None)
+                self._ended(slot_index)
+
+    def _heard(self, slot_index: int, epoch: int, event: TrainerEvent) -> None:
+        if self._listener is not None:
+            self._listener.heard(slot_index, event)
+        self._on_event(slot_index, epoch, event)
+
+    def _ended(self, slot_index: int) -> None:
+        if self._listener is not None:
+            self._listener.ended(slot_index)
 
     def _exited(self, slot_index: int, epoch: int, failure: Failure, accounted: bool) -> None:
         running = self._running.get(slot_index)
         if running is not None and running[0] == epoch:
             del self._running[slot_index]
+            self._ended(slot_index)
         self._on_exit(slot_index, epoch, failure, accounted)
 
 

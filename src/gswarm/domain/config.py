@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gswarm.domain.alert_config import ALERT_KEYS, AlertConfig, check_alerts
 from gswarm.domain.errors import InvalidInputError
 from gswarm.domain.messages import TRUSTED_CODE_MAX
 from gswarm.domain.values import Key, Kind, Problems, entries, join, nearest, read_value, to_plain, unknown_key
@@ -42,6 +43,15 @@ class HostLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class ProfilerConfig:
+    raw_retention_s: float = 7 * 86400.0
+    rollup_10s_retention_s: float = 60 * 86400.0
+    rollup_5min_retention_s: float = 731 * 86400.0
+    disk_bytes_max: int = 20 * _GIB
+    memory_bytes_max: int = 256 * _MIB
+
+
+@dataclass(frozen=True, slots=True)
 class HostConfig:
     bind: str = "127.0.0.1"
     port: int = 8090
@@ -58,6 +68,8 @@ class HostConfig:
     log_format: str = "text"
     http_tls: HttpTls = HttpTls()
     limits: HostLimits = HostLimits()
+    profiler: ProfilerConfig = ProfilerConfig()
+    alerts: AlertConfig = AlertConfig()  # noqa: RUF009 - frozen, in another file
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +84,8 @@ class ClientConfig:
     pool_bind: str | None = None
     pool_port: int = 0
     step_deadline_s: float = 600.0
+    spool_budget_bytes: int = _GIB
+    outsider_policy: str = "ignore"
     resilient: bool = False
     log_level: str = "info"
     log_format: str = "text"
@@ -89,6 +103,10 @@ def _port(name: str, about: str) -> Key:
 
 def _count(name: str, about: str, unit: str = "", high: int = 10**9) -> Key:
     return Key(name, Kind.INT, about, unit=unit, low=1, high=high)
+
+
+def _retention(name: str, about: str) -> Key:
+    return Key(name, Kind.FLOAT, about, unit="seconds", low=3600, high=_SECONDS_MAX)
 
 
 _LOG_KEYS = (
@@ -143,6 +161,28 @@ _SECTIONS: dict[str, tuple[Key, ...]] = {
         _count("max_request_bytes", "Largest body of an HTTP request.", unit="bytes", high=_BYTES_MAX),
         _count("max_queued_events", "Events that wait for the journal before callers are refused."),
     ),
+    "host.profiler": (
+        _retention("raw_retention_s", "Every single sample is kept that long."),
+        _retention("rollup_10s_retention_s", "Minimum, maximum, mean and count of each 10 seconds are kept that long."),
+        _retention("rollup_5min_retention_s", "The same of each 5 minutes."),
+        Key(
+            "disk_bytes_max",
+            Kind.INT,
+            "Disk for all of them; beyond it the oldest samples go first, then the oldest of 10 seconds, then of 5 minutes.",
+            unit="bytes",
+            low=256 * _MIB,
+            high=_BYTES_MAX,
+        ),
+        Key(
+            "memory_bytes_max",
+            Kind.INT,
+            "Memory for samples that are on disk, too, so that charts come fast; what is not yet in files comes on top.",
+            unit="bytes",
+            low=16 * _MIB,
+            high=_BYTES_MAX,
+        ),
+    ),
+    "host.alerts": ALERT_KEYS,
     "client": (
         Key("host", Kind.TEXT, "Host to connect to, as ADDRESS:PORT.", optional=True),
         Key("name", Kind.TEXT, "Name in the cluster; null means the machine's name.", optional=True),
@@ -167,6 +207,20 @@ _SECTIONS: dict[str, tuple[Key, ...]] = {
             unit="seconds",
             low=1,
             high=_SECONDS_MAX,
+        ),
+        Key(
+            "spool_budget_bytes",
+            Kind.INT,
+            "Disk for what sensors measured while the host is away; beyond it the oldest samples are lost.",
+            unit="bytes",
+            low=4 * _MIB,
+            high=_BYTES_MAX,
+        ),
+        Key(
+            "outsider_policy",
+            Kind.TEXT,
+            "Whether slots on GPUs that other people's processes use go on to get work, or avoid it until these have left.",
+            choices=("ignore", "avoid"),
         ),
         Key("resilient", Kind.BOOL, "Reconnects for ever, and trains on meanwhile."),
         *_LOG_KEYS,
@@ -264,7 +318,13 @@ def _build(values: Mapping[str, Any]) -> Config:
     def section(path: str) -> dict[str, Any]:
         return {key.name: values[join(path, key.name)] for key in _SECTIONS[path] if join(path, key.name) in values}
 
-    host = HostConfig(**section("host"), http_tls=HttpTls(**section("host.http_tls")), limits=HostLimits(**section("host.limits")))
+    host = HostConfig(
+        **section("host"),
+        http_tls=HttpTls(**section("host.http_tls")),
+        limits=HostLimits(**section("host.limits")),
+        profiler=ProfilerConfig(**section("host.profiler")),
+        alerts=AlertConfig(**section("host.alerts")),
+    )
     return Config(host=host, client=ClientConfig(**section("client")))
 
 
@@ -277,6 +337,7 @@ def _check(config: Config, problems: Problems) -> None:
         problems.add("host.trusted_code", f"{odd[0][:80]!r} is no digest; one has 64 lower-case hexadecimal digits")
     if len(config.host.trusted_code) > TRUSTED_CODE_MAX:
         problems.add("host.trusted_code", f"has more than {TRUSTED_CODE_MAX} digests; remove those that no run needs")
+    check_alerts(config.host.alerts, problems)
     ports = ("port", "http_port", "pool_port")
     taken: dict[int, str] = {}
     for name in ports:

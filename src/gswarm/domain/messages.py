@@ -91,6 +91,15 @@ class JobReport:
 
 
 @dataclass(frozen=True, slots=True)
+class OutsidersSeen:
+    """Slots whose devices other people's processes use, all of them: slots that are not named are free of them. Said after each
+    registration and whenever it changes, by clients whose ``outsider_policy`` is to avoid them."""
+
+    slots: tuple[tuple[int, str], ...]
+    """(slot's number, accounts)"""
+
+
+@dataclass(frozen=True, slots=True)
 class Goodbye:
     """A graceful end; open grants were returned or committed before."""
 
@@ -98,7 +107,7 @@ class Goodbye:
 
 
 ReliableMessage = ChunkTrainedReport | ChunkCommittedReport | ChunkFailedReport | GrantReturnedReport | JobReport
-ClientMessage = Register | Heartbeat | ReliableMessage | Goodbye
+ClientMessage = Register | Heartbeat | ReliableMessage | OutsidersSeen | Goodbye
 
 # ---- host -> client -------------------------------------------------------------------------------------------------
 

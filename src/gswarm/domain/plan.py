@@ -194,6 +194,8 @@ class Slot:
     """(run, generation) of the grants that occupy it, the active one first; at most two. Trained ones have left."""
     last_run: RunId | None = None
     """The run that was granted here last; its base model is in the device's memory."""
+    outsider: str = ""
+    """Accounts whose processes use its device, where its client keeps work away from them. It gets none until they have left."""
 
 
 class ClientState(StrEnum):

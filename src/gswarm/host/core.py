@@ -19,6 +19,7 @@ from gswarm.host.locate import Locator
 from gswarm.host.loop import PlanLoop
 from gswarm.host.reports import ReportDesk
 from gswarm.host.rights import PoolRights
+from gswarm.host.samples import SampleIntake
 from gswarm.host.sessions import SessionManager
 from gswarm.profiler.series import SeriesStore
 from gswarm.scheduler.core import ClusterState
@@ -30,6 +31,7 @@ class HostCore:
 
     Args:
         knows_clients: they show certificates, so what they leave in the pool is known to be theirs.
+        samples: takes what their sensors measure.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class HostCore:
         cluster_id: str,
         *,
         knows_clients: bool = False,
+        samples: SampleIntake | None = None,
     ) -> None:
         self.effects = EffectRunner(
             state, clock, self, lambda event: self.loop.submit_own(event), lambda: self.keeper.request_sweep(), config.trusted_code
@@ -71,6 +74,7 @@ class HostCore:
             cluster_id=cluster_id,
             version=__version__,
             clients_max=config.limits.max_clients,
+            samples=samples,
         )
 
     def deliver(self, client: ClientName, message: HostMessage) -> None:

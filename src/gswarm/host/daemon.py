@@ -23,6 +23,9 @@ from gswarm.datapool.disk import DiskStore
 from gswarm.domain.config import HostConfig
 from gswarm.domain.errors import ConflictError, GswarmError, InvalidInputError
 from gswarm.host import identity
+from gswarm.host.alert_channels import open_channels
+from gswarm.host.alert_readings import Sources
+from gswarm.host.alerts import AlertDesk
 from gswarm.host.audit import AuditLog
 from gswarm.host.auth import Revoked, TokenStore
 from gswarm.host.clock import Clock, SystemClock
@@ -34,6 +37,9 @@ from gswarm.host.journal.sqlite import SqliteJournal
 from gswarm.host.last_words import LastWords
 from gswarm.host.locks import DirectoryLock
 from gswarm.host.pool import PoolServer
+from gswarm.host.profiler_services import open_profiler, open_samples
+from gswarm.host.profiler_sessions import ProfilerSessions
+from gswarm.host.samples import SampleIntake
 from gswarm.host.services import HostServices
 from gswarm.host.sessions import SessionManager
 from gswarm.profiler.run_logs import RunLogStore
@@ -127,8 +133,17 @@ async def _start(cls: type[Host], config: HostConfig, insecure: bool, clock: Clo
     series = await asyncio.to_thread(_open_series, paths.data_dir)
     stack.callback(series.close)
     run_logs = RunLogStore(paths.data_dir / "logs")
+    samples = await asyncio.to_thread(open_samples, paths.data_dir / "series", config.profiler, clock.now_s)
+    stack.callback(samples.close)
+    profiler_sessions = ProfilerSessions(paths.data_dir / "series" / "sessions.json", clock.now_s)
+    intake = SampleIntake(samples, clock.now_s, profiler_sessions.intervals)
+    profiler_sessions.on_change = _soon(intake.intervals_changed)
 
-    core = HostCore(journal, state, clock, config, store, series, run_logs, "", journal.cluster_id, knows_clients=not insecure)
+    core = HostCore(
+        journal, state, clock, config, store, series, run_logs, "", journal.cluster_id, knows_clients=not insecure, samples=intake
+    )
+    profiler = open_profiler(paths.data_dir / "series", samples, profiler_sessions, core.loop, clock.now_s)
+    stack.push_async_callback(profiler.chronicle.close)
     stack.push_async_callback(core.stop)
     client_ttl = timedelta(seconds=config.client_certificate_ttl_s)
     tokens = await asyncio.to_thread(TokenStore, paths.host / "auth.db", authority, lambda: pool_server.port, time.time, client_ttl)
@@ -143,16 +158,25 @@ async def _start(cls: type[Host], config: HostConfig, insecure: bool, clock: Clo
     core.pool_url = f"{'http' if insecure else 'https'}://{_netloc(_reachable(config.bind), pool_server.port)}"
 
     core.start()
+    profiler.chronicle.start()
     grpc_server: RunningServer = await start_server(core.sessions, config.bind, config.port, tls, door=OPEN_DOOR if insecure else door)
     stack.push_async_callback(grpc_server.stop)
     tokens.watch(_expulsion(door, core.sessions))
     audit = await asyncio.to_thread(AuditLog, paths.host / "audit", time.time)
     stack.callback(audit.close)
+    channels = await asyncio.to_thread(open_channels, config.alerts, journal.cluster_id, clock.now_s)
+    disks = {"data": paths.data_dir, "pool": paths.data_dir / "pool"}
+    sources = Sources(state, lambda: core.sessions.connected, samples, series, config.alerts, disks, clock.now_s)
+    alerts = AlertDesk(config.alerts, clock, sources, channels, paths.host / "alerts.json")
+    await alerts.start()
+    stack.push_async_callback(alerts.close)
     services = HostServices(
         loop=core.loop,
         tokens=tokens,
         series=series,
         run_logs=run_logs,
+        profiler=profiler,
+        alerts=alerts,
         store=store,
         sessions=core.sessions,
         rights=core.rights,
@@ -192,6 +216,16 @@ def _expulsion(door: Door, sessions: SessionManager) -> Callable[[Revoked], None
         loop.call_soon_threadsafe(expel, revoked)
 
     return tell
+
+
+def _soon(call: Callable[[], None]) -> Callable[[], None]:
+    """For any thread: ``call`` on this event loop."""
+    loop = asyncio.get_running_loop()
+
+    def ask() -> None:
+        loop.call_soon_threadsafe(call)
+
+    return ask
 
 
 async def _listen_for_blobs(server: PoolServer, config: HostConfig, remembered: Path) -> None:

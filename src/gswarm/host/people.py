@@ -29,6 +29,9 @@ def describe(event: e.Event) -> str:
             return f"client {event.client} is gone: {event.reason}"
         case e.ClientDrainRequested():
             return f"client {event.client} {'takes no more work' if event.drain else 'takes work again'}{_by(event.by)}"
+        case e.SlotsOccupied():
+            who = ", ".join(f"{slot} ({account})" for slot, account in event.slots)
+            return f"client {event.client}: other people use {who}" if who else f"client {event.client}: no other people use its slots"
         case e.ChunkTrained():
             return f"{event.run}: trained to step {event.reached_step} on {event.client}"
         case e.ChunkCommitted():

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from gswarm.datapool.store import BlobStore
 from gswarm.domain.config import HostConfig
+from gswarm.host.alerts import AlertDesk
 from gswarm.host.audit import AuditLog
 from gswarm.host.auth import TokenStore
 from gswarm.host.loop import PlanLoop
+from gswarm.host.profiler_services import ProfilerServices
 from gswarm.host.rights import PoolRights
 from gswarm.host.sessions import SessionManager
 from gswarm.profiler.run_logs import RunLogStore
@@ -25,6 +27,8 @@ class HostServices:
     tokens: TokenStore
     series: SeriesStore
     run_logs: RunLogStore
+    profiler: ProfilerServices
+    alerts: AlertDesk
     store: BlobStore
     sessions: SessionManager
     rights: PoolRights

@@ -6,10 +6,11 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from gswarm.domain.errors import ConflictError, GswarmError, LimitError, NotFoundError, UnavailableError
-from gswarm.domain.ids import ClientName, Digest
+from gswarm.domain.ids import ClientName, Digest, SlotId
 from gswarm.domain.messages import (
     Ack,
     ChunkFailedReport,
@@ -20,6 +21,7 @@ from gswarm.domain.messages import (
     Heartbeat,
     HostMessage,
     MetricBatch,
+    OutsidersSeen,
     Register,
     Registered,
     ReliableMessage,
@@ -28,6 +30,7 @@ from gswarm.domain.messages import (
     SweepOrder,
 )
 from gswarm.domain.plan import ClientState
+from gswarm.domain.samples import SampleAck, SampleBatch
 from gswarm.host.clock import Clock
 from gswarm.host.effects import EffectRunner
 from gswarm.host.intake import MetricIntake
@@ -35,12 +38,15 @@ from gswarm.host.leases import LeaseWatch
 from gswarm.host.locate import Locator
 from gswarm.host.loop import PlanLoop
 from gswarm.host.reports import RefusedReport, ReportDesk
-from gswarm.scheduler.events import ClientLost, ClientRegistered, HeldGrant
+from gswarm.host.samples import SampleIntake
+from gswarm.scheduler.events import ClientLost, ClientRegistered, HeldGrant, SlotsOccupied
 from gswarm.wire.fields import ROOTS_MAX
 from gswarm.wire.tls import Peer
 
 OUTGOING_MAX = 2_000
 """Messages that wait for one client; one that reads so slowly is cut off and starts again with what is outstanding."""
+SILENT = "silent for"
+"""So begins the reason why a client was lost that did not say good-bye."""
 
 _log = logging.getLogger("gswarm.host.sessions")
 
@@ -91,6 +97,7 @@ class SessionManager:
 
     Args:
         lease_timeout_s: how long a client may be silent before its grants are over.
+        samples: takes what sensors measure; without it clients keep that.
     """
 
     def __init__(
@@ -106,12 +113,14 @@ class SessionManager:
         cluster_id: str,
         version: str,
         clients_max: int = 2_000,
+        samples: SampleIntake | None = None,
     ) -> None:
         self._clients_max = clients_max
         self._loop = loop
         self._effects = effects
         self._desk = desk
         self._intake = intake
+        self._samples = samples
         self._locator = locator
         self._clock = clock
         self._welcome = Registered(lease_timeout_s, version, cluster_id)
@@ -227,6 +236,13 @@ class SessionManager:
             await self._intake.store(ClientName(peer.name), batch)
             yield batch.seq
 
+    async def samples(self, peer: Peer, batches: AsyncIterator[SampleBatch]) -> AsyncIterator[SampleAck]:
+        if self._samples is None:
+            raise UnavailableError("this host keeps no samples")
+        async with aclosing(self._samples.take(ClientName(peer.name), batches)) as acks:
+            async for ack in acks:
+                yield ack
+
     async def locate(self, peer: Peer, digests: Sequence[Digest]) -> dict[Digest, list[tuple[str, str]]]:
         return await self._locator.locate(ClientName(peer.name), digests)
 
@@ -307,6 +323,8 @@ class SessionManager:
                 match message:
                     case Heartbeat() | Register():
                         continue
+                    case OutsidersSeen(slots=slots):
+                        await self._occupied(session.client, slots)
                     case Goodbye(reason=reason):
                         await self._leave(session, reason)
                         break
@@ -331,6 +349,13 @@ class SessionManager:
             _log.warning("run %s failed on client %s (%s): %s", report.run, session.client, report.failure.code, report.failure.message)
             await self._intake.failed(session.client, report, self._clock.now_s())
         return ack
+
+    async def _occupied(self, client: ClientName, slots: tuple[tuple[int, str], ...]) -> None:
+        """Only what is new goes into the journal. Raises InvalidInputError."""
+        named = {SlotId(f"{client}/{number}"): accounts for number, accounts in slots}
+        known = self._loop.state.slots
+        if named != {slot_id: slot.outsider for slot_id, slot in known.items() if slot.client == client and slot.outsider}:
+            await self._loop.submit(SlotsOccupied(client, tuple(sorted(named.items()))))
 
     async def _leave(self, session: Session, reason: str) -> None:
         if self._sessions.get(session.client) is not session:
@@ -357,7 +382,7 @@ class SessionManager:
         self._sessions.pop(client, None)
         if session is not None:
             session.end(UnavailableError("this client was silent for too long; its grants are over", "it may connect again"))
-        await self._record_loss(client, f"silent for {self._welcome.lease_timeout_s:g} s")
+        await self._record_loss(client, f"{SILENT} {self._welcome.lease_timeout_s:g} s")
 
     async def _record_loss(self, client: ClientName, reason: str) -> None:
         _log.warning("client %s is lost: %s", client, reason)

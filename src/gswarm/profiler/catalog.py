@@ -72,6 +72,7 @@ METRICS = (
     MetricInfo("disk_total", "bytes", _M, "Size of the disk where the client keeps its data"),
     MetricInfo("network_rx", "bytes_per_second", _M, "Received over the network, without loopback"),
     MetricInfo("network_tx", "bytes_per_second", _M, "Sent over the network, without loopback"),
+    MetricInfo("samples_lost", "count", _M, "Samples that the client's spool had no room for, since the client began", Kind.COUNTER),
     MetricInfo("clock_offset", "seconds", _M, "What to add to the client's clock for the host's"),
     MetricInfo("step_time", "seconds", _T, "Time of an optimizer step"),
     MetricInfo("tokens_rate", "per_second", _T, "Tokens trained a second"),

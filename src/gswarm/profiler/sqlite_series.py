@@ -45,8 +45,9 @@ SELECT step, value, at_s FROM points
 WHERE run = (SELECT id FROM runs WHERE name = ?) AND metric = (SELECT id FROM metrics WHERE name = ?) AND step >= ? AND step <= ?
 ORDER BY step
 """
+# CROSS JOIN: in this order each value is one look-up; SQLite itself might read all points of the run.
 _LATEST = """
-SELECT metrics.name, points.step, points.value FROM runs JOIN metrics JOIN points
+SELECT metrics.name, points.step, points.value FROM runs CROSS JOIN metrics CROSS JOIN points
 ON points.run = runs.id AND points.metric = metrics.id
 AND points.step = (SELECT max(step) FROM points WHERE run = runs.id AND metric = metrics.id)
 WHERE runs.name = ? ORDER BY metrics.name

@@ -7,7 +7,7 @@ from gswarm.domain.ids import ClientName, RunId, SlotId
 from gswarm.domain.plan import Client, ClientState, Run, Slot
 from gswarm.scheduler import jobs, leases
 from gswarm.scheduler.effects import SendRevoke
-from gswarm.scheduler.events import ClientDrainRequested, ClientLost, ClientRegistered
+from gswarm.scheduler.events import ClientDrainRequested, ClientLost, ClientRegistered, SlotsOccupied
 from gswarm.scheduler.state import Turn
 
 CLIENTS_MAX = 10_000
@@ -47,6 +47,7 @@ def registered(turn: Turn, event: ClientRegistered) -> None:
     for spec in event.slots:
         if spec.id in plan.slots:
             plan.slots[spec.id].spec = spec
+            plan.slots[spec.id].outsider = ""  # it says so again if it is still so
             if restarted:
                 _cool(turn, spec.id, keep_granted=True)
         else:
@@ -93,6 +94,24 @@ def drained(turn: Turn, event: ClientDrainRequested) -> None:
     client.state = ClientState.DRAINING if event.drain else ClientState.READY
     for slot_id in client.slots:
         turn.plan.index.touch_slot(turn.plan.slots[slot_id])
+
+
+def occupied(turn: Turn, event: SlotsOccupied) -> None:
+    """These slots finish what they hold and get nothing new; the client's others may be used (again).
+
+    Raises:
+        NotFoundError: there is no such client.
+        InvalidInputError: a slot is not the client's.
+    """
+    client, accounts = _client(turn, event.client), dict(event.slots)
+    strange = sorted(accounts.keys() - set(client.slots))
+    if strange:
+        raise InvalidInputError(f"slot {strange[0]} is not one of client {client.name}")
+    for slot_id in client.slots:
+        slot = turn.plan.slots[slot_id]
+        if slot.outsider != accounts.get(slot_id, ""):
+            slot.outsider = accounts.get(slot_id, "")
+            turn.plan.index.touch_slot(slot)
 
 
 def _client(turn: Turn, name: ClientName) -> Client:

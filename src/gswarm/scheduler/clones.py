@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from gswarm.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from gswarm.domain.ids import RunId
 from gswarm.domain.plan import Checkpoint, Experiment, ExperimentState, Run, RunOp, RunState
@@ -11,7 +13,7 @@ from gswarm.scheduler import experiments
 from gswarm.scheduler.events import RunCloneRequested
 from gswarm.scheduler.lifecycle import possible_ops, require
 from gswarm.scheduler.retention import best_of
-from gswarm.scheduler.state import Turn, refresh_experiment
+from gswarm.scheduler.state import Plan, Turn, refresh_experiment
 
 FIXED_KEYS = (
     "model_name_or_path",
@@ -28,8 +30,19 @@ FIXED_KEYS = (
 """What a clone shares with its parent: model and data, prepared and checked once."""
 
 
-def cloned(turn: Turn, event: RunCloneRequested) -> str:
-    """Queue the clone. Its data position continues in samples; its schedule is its own configuration's at that position.
+@dataclass(frozen=True, slots=True)
+class PlannedClone:
+    """A clone that is possible now: where it would begin, and how long it would be."""
+
+    parent: Run
+    start: Checkpoint | None
+    first_step: int
+    steps_per_epoch: int
+    total_steps: int
+
+
+def plan_clone(plan: Plan, event: RunCloneRequested) -> PlannedClone:
+    """What the request would make. Changes nothing.
 
     Raises:
         NotFoundError: there is no such parent.
@@ -37,11 +50,11 @@ def cloned(turn: Turn, event: RunCloneRequested) -> str:
         InvalidInputError: the change is not possible for a clone, or leaves nothing to train.
         LimitError: the cluster has too many runs.
     """
-    parent = turn.plan.runs.get(event.parent)
+    parent = plan.runs.get(event.parent)
     if parent is None:
         raise NotFoundError(f"there is no run {event.parent!r}", "gswarm run list shows the runs")
     require(parent.id, parent.state, RunOp.CLONE)
-    experiment = turn.plan.experiments[parent.experiment]
+    experiment = plan.experiments[parent.experiment]
     if experiment.state is ExperimentState.DELETED:
         raise ConflictError(f"experiment {experiment.id} is deleted", "restore the run first", possible_ops(parent.state))
     _check_keys(parent.spec, event.spec)
@@ -57,22 +70,33 @@ def cloned(turn: Turn, event: RunCloneRequested) -> str:
             f"nothing left to train: the clone would begin at step {first_step} of {run_steps}",
             "raise num_train_epochs or max_steps, or choose an earlier step",
         )
-    experiments.check_room(turn, 1)
+    experiments.check_room(plan, 1)
+    return PlannedClone(parent, start, first_step, epoch_steps, run_steps)
+
+
+def cloned(turn: Turn, event: RunCloneRequested) -> str:
+    """Queue the clone. Its data position continues in samples; its schedule is its own configuration's at that position.
+
+    Raises what ``plan_clone`` raises.
+    """
+    planned = plan_clone(turn.plan, event)
+    parent = planned.parent
+    experiment = turn.plan.experiments[parent.experiment]
     clone = Run(
         id=RunId(f"r{turn.plan.count('runs')}"),
         name=f"{parent.name}.c{turn.plan.index.clones.get(parent.id, 0) + 1}",
         experiment=experiment.id,
         spec=event.spec,
         state=RunState.QUEUED,
-        steps_per_epoch=epoch_steps,
-        total_steps=run_steps,
+        steps_per_epoch=planned.steps_per_epoch,
+        total_steps=planned.total_steps,
         base=parent.base,
         data=parent.data,
         train_rows=parent.train_rows,
         eval_rows=parent.eval_rows,
-        start=start,
-        first_step=first_step,
-        position=first_step,
+        start=planned.start,
+        first_step=planned.first_step,
+        position=planned.first_step,
         parent=parent.id,
         warm_start=event.warm_start,
         changes=event.changes,

@@ -31,6 +31,7 @@ from gswarm.scheduler.events import (
     PlanRestored,
     RunCloneRequested,
     RunOpRequested,
+    SlotsOccupied,
     TimerFired,
 )
 from gswarm.scheduler.state import Plan, Turn, send_grant
@@ -44,6 +45,7 @@ Report = (
     ClientRegistered
     | ClientLost
     | ClientDrainRequested
+    | SlotsOccupied
     | ChunkTrained
     | ChunkCommitted
     | ChunkFailed
@@ -151,6 +153,8 @@ def _reported(turn: Turn, event: Report) -> None:
             clients.lost(turn, event)
         case ClientDrainRequested():
             clients.drained(turn, event)
+        case SlotsOccupied():
+            clients.occupied(turn, event)
         case ChunkTrained():
             leases.trained(turn, event)
         case ChunkCommitted():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from gswarm.domain.ids import ClientName, ExperimentId, JobId, RequestId, RunId
+from gswarm.domain.ids import ClientName, ExperimentId, JobId, RequestId, RunId, SlotId
 from gswarm.domain.plan import Checkpoint, Failure, JobKind, RunOp, RunSize, SlotSpec
 from gswarm.domain.spec import ExperimentSpec, RunSpec
 
@@ -103,6 +103,16 @@ class ClientDrainRequested:
     drain: bool
     """False: take work again."""
     by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotsOccupied:
+    """Other people's processes use the devices of these slots of the client, and of no others of it."""
+
+    VERSION: ClassVar[int] = 1
+    client: ClientName
+    slots: tuple[tuple[SlotId, str], ...]
+    """With the accounts that the processes run as."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +210,7 @@ Event = (
     | ClientRegistered
     | ClientLost
     | ClientDrainRequested
+    | SlotsOccupied
     | ChunkTrained
     | ChunkCommitted
     | ChunkFailed

@@ -14,7 +14,7 @@ from gswarm.scheduler import jobs
 from gswarm.scheduler.events import ExperimentSubmitted
 from gswarm.scheduler.operations import living_namesake
 from gswarm.scheduler.skew import auto_skew
-from gswarm.scheduler.state import Turn, activate
+from gswarm.scheduler.state import Plan, Turn, activate
 
 RUNS_MAX = 200_000
 """Runs of a cluster, ended ones included, clones too."""
@@ -38,7 +38,7 @@ def submitted(turn: Turn, event: ExperimentSubmitted) -> str:
         raise ConflictError(
             f"experiment {namesake.id} is named {event.spec.name!r} already", "choose another name with --name, or delete that one"
         )
-    check_room(turn, len(event.runs))
+    check_room(turn.plan, len(event.runs))
     jobs.check_room(turn.plan)
     experiment = Experiment(
         id=ExperimentId(f"e{turn.plan.count('experiments')}"),
@@ -61,11 +61,11 @@ def _check_resources(resources: Resources) -> None:
         )
 
 
-def check_room(turn: Turn, more: int) -> None:
+def check_room(plan: Plan, more: int) -> None:
     """Raises:
     LimitError: the cluster would hold more than ``RUNS_MAX`` runs.
     """
-    if len(turn.plan.runs) + more > RUNS_MAX:
+    if len(plan.runs) + more > RUNS_MAX:
         raise LimitError(f"{more} more runs would exceed the limit of {RUNS_MAX} runs", "set search.run_cap")
 
 

@@ -88,6 +88,9 @@ def explain_slot(plan: Plan, slot_id: SlotId, now_s: float) -> Explanation:
         return Explanation("training", text, _grant_details(grant))
     if client.state is not ClientState.READY:
         return Explanation(f"client_{client.state}", f"client {client.name} is {client.state}: it gets no work")
+    if slot.outsider:
+        text = f"processes of {slot.outsider} use its device: it gets no work until they have left"
+        return Explanation("outsiders", text, (("accounts", slot.outsider),))
     gang = Reservations(plan).of(client.name)
     if gang is not None:
         size = plan.experiments[gang].spec.resources.gpus_per_run
@@ -151,6 +154,12 @@ def _queued(plan: Plan, run: Run, at: str) -> Explanation:
 def _no_client(plan: Plan) -> Explanation:
     draining = sorted(name for name, client in plan.clients.items() if client.state is ClientState.DRAINING)
     details = (("clients", str(len(plan.clients))), ("draining", str(len(draining))))
+    occupied = [slot for slot in plan.slots.values() if slot.outsider and plan.clients[slot.client].state is ClientState.READY]
+    if occupied:
+        accounts = ", ".join(sorted({slot.outsider for slot in occupied})[:NAMED_MAX])
+        return Explanation(
+            "outsiders", f"processes of {accounts} use the devices of all ready slots; it starts once they have left", details
+        )
     if not draining:
         return Explanation("no_client", "no client is ready; it starts as soon as one connects", details)
     named = " and ".join(draining[:NAMED_MAX]) + (f" and {len(draining) - NAMED_MAX} more" if len(draining) > NAMED_MAX else "")

@@ -8,7 +8,7 @@ free slots only grow then, so the gang is served after at most the grants that t
 from __future__ import annotations
 
 from gswarm.domain.ids import ClientName, ExperimentId, RunId, SlotId
-from gswarm.domain.plan import ClientState, Experiment, Run, Slot
+from gswarm.domain.plan import Experiment, Run, Slot
 from gswarm.scheduler.index import Wait
 from gswarm.scheduler.state import Plan
 
@@ -65,8 +65,8 @@ def free_slots(plan: Plan, client: ClientName) -> list[SlotId]:
 
 
 def can_hold(plan: Plan, size: int) -> list[ClientName]:
-    """Ready clients with enough slots for a gang of that size."""
-    return [client.name for client in plan.clients.values() if client.state is ClientState.READY and len(client.slots) >= size]
+    """Clients with enough ready slots for a gang of that size."""
+    return [client.name for client in plan.clients.values() if sum(slot_id in plan.index.ready for slot_id in client.slots) >= size]
 
 
 def avoids(plan: Plan, run: Run, slot_id: SlotId) -> bool:

@@ -283,7 +283,7 @@ class Index:
         self.forget_slot(slot_id)
         self.dirty[slot_id] = None
         client = self._plan.clients.get(slot.client)
-        ready = client is not None and client.state is ClientState.READY
+        ready = client is not None and client.state is ClientState.READY and not slot.outsider
         if ready:
             self.ready[slot_id] = None
         match slot.queue:

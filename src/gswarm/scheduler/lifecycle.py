@@ -126,6 +126,11 @@ def possible_ops(state: RunState) -> tuple[RunOp, ...]:
     return tuple(op for op, cell in TABLE[state].items() if isinstance(cell, Allowed))
 
 
+def refused_ops(state: RunState) -> dict[RunOp, str]:
+    """The operations that a run in that state does not accept, and why not."""
+    return {op: cell.reason for op, cell in TABLE[state].items() if isinstance(cell, Refused)}
+
+
 def require(name: str, state: RunState, op: RunOp) -> None:
     """Raises:
     ConflictError: the state does not allow the operation; ``possible`` says which it does.

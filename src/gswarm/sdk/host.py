@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -82,6 +82,11 @@ class Host:
         """What happens from now on, or after event ``after``; goes on by itself when the connection or the host comes back."""
         start = after if after is not None else int(self.ready()["seq"])
         return self._transport.stream("/events", {}, start, give_up_after_s)
+
+    def alerts(self) -> list[Json]:
+        """What is wrong, the worst first, then what was over in the last hour: those with ``until``."""
+        items: list[Json] = self._get("/alerts")["items"]
+        return items
 
     # ---- experiments -------------------------------------------------------------------------------------------------
 
@@ -190,6 +195,57 @@ class Host:
 
     def client(self, name: str) -> Json:
         return self._get(f"/clients/{_part(name)}")
+
+    def profiler_devices(self) -> list[Json]:
+        """Every device that clients have described, with the processes that use it."""
+        found: list[Json] = self._get("/profiler/devices")["items"]
+        return found
+
+    def profiler_latest(self, metrics: Sequence[str] = ()) -> Json:
+        """The newest values, of all metrics or of these."""
+        return self._get("/profiler/latest", metric=list(metrics) or None)
+
+    def profiler_query(self, metrics: Sequence[str], from_s: float = -300.0, to_s: float = 0.0, **options: Any) -> Json:
+        """Lines of a chart. ``from_s`` and ``to_s`` are seconds since the epoch, or negative: before now.
+
+        Args:
+            options: ``clients``, ``gpus`` and ``runs`` (names with commas between them), ``points``, ``aggregate``, ``by``.
+        """
+        return self._get("/profiler/query", **{"metric": list(metrics), "from": from_s, "to": to_s, **options})
+
+    def profiler_annotations(self, from_s: float = -300.0, to_s: float = 0.0) -> list[Json]:
+        """Operations, checkpoints, evaluations, failures and clients that came and went."""
+        found: list[Json] = self._get("/profiler/annotations", **{"from": from_s, "to": to_s})["items"]
+        return found
+
+    def profiler_sessions(self) -> list[Json]:
+        """The newest first."""
+        found: list[Json] = self._get("/profiler/sessions")["items"]
+        return found
+
+    def profiler_session(self, name: str) -> Json:
+        return self._get(f"/profiler/sessions/{_part(name)}")
+
+    def start_profiler(
+        self, name: str, interval_s: float = 1.0, metrics: Sequence[str] = (), clients: Sequence[str] = (), request_id: str | None = None
+    ) -> Json:
+        """Begins a session; without ``metrics`` and ``clients`` it is about all."""
+        body = {"name": name, "interval_s": interval_s, "metrics": list(metrics) or None, "clients": list(clients) or None}
+        return self._post("/profiler/sessions", body, request_id=request_id)
+
+    def stop_profiler(self, name: str, request_id: str | None = None) -> Json:
+        return self._post(f"/profiler/sessions/{_part(name)}/stop", request_id=request_id)
+
+    def delete_profiler_session(self, name: str, request_id: str | None = None) -> Json:
+        return self._transport.call("DELETE", f"/profiler/sessions/{_part(name)}", request_id=request_id)
+
+    def profiler_summary(self, name: str) -> Json:
+        """What each run used, and when slots trained nothing."""
+        return self._get(f"/profiler/sessions/{_part(name)}/summary")
+
+    def export_profiler_session(self, name: str, format: str = "csv") -> Iterator[bytes]:
+        """The bytes of an export: ``csv``, ``parquet``, ``json`` or ``html``."""
+        return self._transport.download(f"/profiler/sessions/{_part(name)}/export?format={_part(format)}")
 
     def drain_client(self, name: str) -> Json:
         return self._post(f"/clients/{_part(name)}/drain")

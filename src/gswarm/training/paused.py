@@ -27,6 +27,7 @@ from gswarm.training import codec, process_state
 from gswarm.training.build import Workshop, trainable
 from gswarm.training.digest import weights_digest
 from gswarm.training.failures import NonFiniteLossError, failure_of, is_device_fault
+from gswarm.training.flops import flops_per_token
 from gswarm.training.process_state import ProcessState
 from gswarm.training.protocol import RangeStarted, StepDone, TrainerEvent, TrainRange
 from gswarm.training.run_log import run_thread
@@ -203,6 +204,8 @@ class _Pauses(TrainerCallback):
         self._tokens = 0
         self._setup_s: float | None = None
         self._step_began_s = 0.0
+        self._data_wait_s = 0.0
+        self._flops_per_token: float | None = None
         self._step_times_s: list[float] = []
         self._losses: list[float] = []
         self._is_evaluating = False
@@ -217,9 +220,14 @@ class _Pauses(TrainerCallback):
         if state.global_step != self._turn.order.from_step:
             raise InvariantError(f"the trainer stands at step {state.global_step}, the range begins at {self._turn.order.from_step}")
         self._parameters = trainable(self.trainer.model)
+        self._flops_per_token = flops_per_token(self.trainer.model, self._turn.order.spec)
         if self._expected_weights is not None and weights_digest(self._parameters) != self._expected_weights:
             raise InvariantError("the resumed trainer's weights are not the checkpoint's")
         self._begin_range()
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """All batches of the step are here; nothing has been computed yet."""
+        self._data_wait_s = time.perf_counter() - self._step_began_s
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
         """After every step; also after an evaluation and at the end of training, which are not steps."""
@@ -255,10 +263,12 @@ class _Pauses(TrainerCallback):
         self._tokens = self._tokens_before + int(logs.get("num_tokens", 0))
         order = self._turn.order
         values = {name: float(value) for name, value in logs.items() if name not in ("epoch", "num_tokens")}
-        values |= {"tokens": float(self._tokens), "step_time_s": took_s}
+        values |= {"tokens": float(self._tokens), "step_time_s": took_s, "data_wait_s": min(self._data_wait_s, took_s)}
         if self._setup_s is not None:
             # Only the first step of a range carries it: where the series has a point, a turn began.
             values["setup_s"], self._setup_s = self._setup_s, None
+            if self._flops_per_token is not None:
+                values["flops_per_token"] = self._flops_per_token
         finite = tuple((name, value) for name, value in values.items() if math.isfinite(value))
         self._emit(StepDone(order.run, order.generation, step, self._clock(), finite))
         if not math.isfinite(loss):

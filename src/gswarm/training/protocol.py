@@ -99,8 +99,8 @@ class RangeStarted:
 
 @dataclass(frozen=True, slots=True)
 class StepDone:
-    """One optimizer step. ``values`` holds loss, learning_rate, grad_norm, step_time_s, tokens where known; at a range's first step
-    also setup_s, as in ``RangeStarted``."""
+    """One optimizer step. ``values`` holds loss, learning_rate, grad_norm, step_time_s, data_wait_s and tokens where known; at a range's
+    first step also setup_s, as in ``RangeStarted``, and flops_per_token."""
 
     run: RunId
     generation: int

@@ -16,9 +16,10 @@ import grpc.aio
 from gswarm.domain.errors import GswarmError, InvalidInputError, UnauthenticatedError, UnavailableError
 from gswarm.domain.ids import ClientName, Digest
 from gswarm.domain.messages import ClientMessage, HostMessage, MetricBatch
+from gswarm.domain.samples import SampleAck, SampleBatch
 from gswarm.wire import convert
 from gswarm.wire.errors import JOIN_AGAIN, from_rpc_error
-from gswarm.wire.methods import CLIENT_NAME_KEY, LOCATE_METHOD, METRICS_METHOD, REACH_METHOD, SESSION_METHOD
+from gswarm.wire.methods import CLIENT_NAME_KEY, LOCATE_METHOD, METRICS_METHOD, REACH_METHOD, SAMPLES_METHOD, SESSION_METHOD
 from gswarm.wire.tls import HOST_SERVER_NAME, ClientTls, credentials_fault, grpc_channel_credentials
 
 T = TypeVar("T")
@@ -67,6 +68,7 @@ class HostConnection:
             self._channel = grpc.aio.secure_channel(self._target, grpc_channel_credentials(self._tls), options=options)
         self._open_session = self._channel.stream_stream(SESSION_METHOD)
         self._open_metrics = self._channel.stream_stream(METRICS_METHOD)
+        self._open_samples = self._channel.stream_stream(SAMPLES_METHOD)
         self._locate = self._channel.unary_unary(LOCATE_METHOD)
         self._reach = self._channel.unary_unary(REACH_METHOD)
 
@@ -105,6 +107,12 @@ class HostConnection:
         async with aclosing(self._stream(self._open_metrics, outgoing, convert.encode, convert.decode_metric_ack)) as acks:
             async for seq in acks:
                 yield seq
+
+    async def samples(self, outgoing: AsyncIterator[SampleBatch]) -> AsyncGenerator[SampleAck, None]:
+        """Sends batches of one spool, in order, and yields the host's answers. Raises as ``session`` does."""
+        async with aclosing(self._stream(self._open_samples, outgoing, convert.encode_samples, convert.decode_sample_ack)) as acks:
+            async for ack in acks:
+                yield ack
 
     async def locate(self, digests: Sequence[Digest]) -> dict[Digest, list[tuple[str, str]]]:
         """Digest to (base URL, holder's name), best first. Raises as ``session`` does."""

@@ -14,9 +14,11 @@ from google.protobuf.message import DecodeError, EncodeError, Message
 from gswarm.domain.errors import InvalidInputError, LimitError
 from gswarm.domain.ids import ClientName, Digest
 from gswarm.domain.messages import ClientMessage, HostMessage, MetricBatch
+from gswarm.domain.samples import SampleAck, SampleBatch
 from gswarm.wire._pb import cluster_pb2, metrics_pb2, pool_pb2
 from gswarm.wire.convert_client import client_from_proto, client_to_proto
 from gswarm.wire.convert_host import host_from_proto, host_to_proto
+from gswarm.wire.convert_samples import ack_from_proto, ack_to_proto, samples_from_proto, samples_to_proto
 from gswarm.wire.convert_streams import (
     batch_from_proto,
     batch_to_proto,
@@ -102,6 +104,22 @@ def encode_metric_ack(seq: int) -> bytes:
 
 def decode_metric_ack(data: bytes) -> int:
     return _parse(metrics_pb2.MetricAck(), data).seq
+
+
+def encode_samples(batch: SampleBatch) -> bytes:
+    return _serialize(_checked(samples_to_proto, batch))
+
+
+def decode_samples(data: bytes) -> SampleBatch:
+    return samples_from_proto(_parse(metrics_pb2.SampleBatch(), data))
+
+
+def encode_sample_ack(ack: SampleAck) -> bytes:
+    return _serialize(_checked(ack_to_proto, ack))
+
+
+def decode_sample_ack(data: bytes) -> SampleAck:
+    return ack_from_proto(_parse(metrics_pb2.SampleAck(), data))
 
 
 def encode_locate_request(digests: Sequence[Digest]) -> bytes:

@@ -16,6 +16,7 @@ from gswarm.domain.messages import (
     Heartbeat,
     HeldGrantInfo,
     JobReport,
+    OutsidersSeen,
     Register,
 )
 from gswarm.domain.plan import Checkpoint, Failure, RunSize, SlotSpec
@@ -52,6 +53,15 @@ def client_to_proto(message: ClientMessage) -> pb.ClientMessage:
             return pb.ClientMessage(grant_returned=pb.GrantReturnedReport(seq=seq, run=fields.name(run, "run"), generation=generation))
         case JobReport():
             return pb.ClientMessage(job_report=_job_report_to_proto(message))
+        case OutsidersSeen(slots):
+            return pb.ClientMessage(
+                outsiders=pb.OutsidersSeen(
+                    slots=[
+                        pb.OccupiedSlot(slot_index=number, accounts=fields.name(accounts, "accounts"))
+                        for number, accounts in fields.limited(slots, "slots", fields.SLOTS_MAX)
+                    ]
+                )
+            )
         case Goodbye(reason):
             return pb.ClientMessage(goodbye=pb.Goodbye(reason=fields.clip(reason)))
         case _:
@@ -84,6 +94,9 @@ def client_from_proto(message: pb.ClientMessage) -> ClientMessage:
             return GrantReturnedReport(returned.seq, _run(returned.run), returned.generation)
         case "job_report":
             return _job_report_from_proto(message.job_report)
+        case "outsiders":
+            occupied = fields.limited(message.outsiders.slots, "slots", fields.SLOTS_MAX)
+            return OutsidersSeen(tuple((one.slot_index, fields.name(one.accounts, "accounts")) for one in occupied))
         case "goodbye":
             return Goodbye(fields.text(message.goodbye.reason, "reason"))
         case None:

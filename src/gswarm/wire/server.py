@@ -24,9 +24,10 @@ from gswarm import __version__
 from gswarm.domain.errors import ConflictError, ForbiddenError, InvalidInputError, StorageError, UnauthenticatedError
 from gswarm.domain.ids import ClientName, Digest
 from gswarm.domain.messages import ClientMessage, HostMessage, MetricBatch, Register
+from gswarm.domain.samples import SampleAck, SampleBatch
 from gswarm.wire import convert
 from gswarm.wire.errors import to_status
-from gswarm.wire.methods import CLIENT_NAME_KEY, LOCATE_METHOD, METHODS, METRICS_METHOD, REACH_METHOD, SESSION_METHOD
+from gswarm.wire.methods import CLIENT_NAME_KEY, LOCATE_METHOD, METHODS, METRICS_METHOD, REACH_METHOD, SAMPLES_METHOD, SESSION_METHOD
 from gswarm.wire.tls import ROLE_CLIENT, Peer, ServerCertificate, ServerTls, peer_of
 from gswarm.wire.version import admit_version
 
@@ -46,6 +47,9 @@ class ClusterHandler(Protocol):
 
     def metrics(self, peer: Peer, batches: AsyncIterator[MetricBatch]) -> AsyncIterator[int]:
         """Yields the ``seq`` of every batch once it is stored."""
+
+    def samples(self, peer: Peer, batches: AsyncIterator[SampleBatch]) -> AsyncIterator[SampleAck]:
+        """Yields an answer to every batch once it is stored, and one when intervals change."""
 
     async def locate(self, peer: Peer, digests: Sequence[Digest]) -> dict[Digest, list[tuple[str, str]]]:
         """Digest to (base URL, holder's name), best first."""
@@ -81,7 +85,7 @@ class ServerLimits:
 
     message_bytes_max: int = convert.MESSAGE_BYTES_MAX
     calls_max: int = 8192
-    """Over all connections; a client has a session, a metrics stream and at times a look-up."""
+    """Over all connections; a client has a session, streams of metrics and samples and at times a look-up."""
     streams_per_connection_max: int = 16
     register_timeout_s: float = 10.0
     """From the start of a session to its first message."""
@@ -229,6 +233,12 @@ class _Calls:
             async for seq in outgoing:
                 yield convert.encode_metric_ack(seq)
 
+    async def samples(self, requests: AsyncIterator[bytes], peer: Peer) -> AsyncIterator[bytes]:
+        batches = _decoded(requests, convert.decode_samples)
+        async with aclosing(_generator(self._handler.samples(peer, batches))) as outgoing:
+            async for ack in outgoing:
+                yield convert.encode_sample_ack(ack)
+
     async def locate(self, request: bytes, peer: Peer) -> bytes:
         return convert.encode_locate_reply(await self._handler.locate(peer, convert.decode_locate_request(request)))
 
@@ -237,7 +247,8 @@ class _Calls:
 
     async def _register(self, requests: AsyncIterator[bytes]) -> Register:
         try:
-            data = await asyncio.wait_for(anext(requests), self._limits.register_timeout_s)
+            async with asyncio.timeout(self._limits.register_timeout_s):
+                data = await anext(requests)
         except (TimeoutError, StopAsyncIteration):
             raise InvalidInputError("the session began without a Register message") from None
         first = convert.decode_client_message(data)
@@ -293,6 +304,7 @@ def _handlers(calls: _Calls, guard: _Guard) -> tuple[Any, ...]:
     methods: dict[str, Any] = {
         SESSION_METHOD: guard.stream(calls.session),
         METRICS_METHOD: guard.stream(calls.metrics),
+        SAMPLES_METHOD: guard.stream(calls.samples),
         LOCATE_METHOD: guard.single(calls.locate),
         REACH_METHOD: guard.single(calls.reach),
     }

@@ -177,13 +177,18 @@ class _PoolServer:
         """Takes in what the request carries; returns early, with everything that arrived in place, when it breaks off."""
         spool = Spool(upload.ingest)
         try:
-            while data := await asyncio.wait_for(request.content.readany(), self._idle_timeout_s):
+            while data := await self._next_piece(request):
                 upload.received_bytes += len(data)
                 await spool.feed(data)
         except (OSError, TimeoutError, ClientError, web.RequestPayloadError):
             return
         finally:
             await spool.flush()
+
+    async def _next_piece(self, request: web.Request) -> bytes:
+        # Not asyncio.wait_for: in Python 3.11 that loses a cancellation that comes together with the data.
+        async with asyncio.timeout(self._idle_timeout_s):
+            return await request.content.readany()
 
     async def missing(self, request: web.Request, caller: str) -> web.StreamResponse:
         try:

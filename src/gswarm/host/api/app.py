@@ -10,7 +10,30 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel
 
-from gswarm.host.api import audit, clients, events, experiments, login, models, pool, queue, run_data, run_logs, runs, system, tokens
+from gswarm.host.api import (
+    alerts,
+    audit,
+    clients,
+    curves,
+    events,
+    experiments,
+    login,
+    models,
+    pool,
+    pool_overview,
+    profiler,
+    profiler_models,
+    profiler_sessions,
+    prometheus,
+    queue,
+    run_data,
+    run_logs,
+    runs,
+    system,
+    timeline,
+    tokens,
+    web,
+)
 from gswarm.host.api.docs_page import STYLE, docs_page
 from gswarm.host.api.gate import Gate, Role
 from gswarm.host.api.names import AllowedNames
@@ -54,6 +77,7 @@ ROUTES = (
     ApiRoute("GET", "/experiments/{experiment}", VIEWER, experiments.get_experiment),
     ApiRoute("GET", "/experiments/{experiment}/runs", VIEWER, experiments.experiment_runs),
     ApiRoute("GET", "/experiments/{experiment}/results", VIEWER, experiments.experiment_results),
+    ApiRoute("GET", "/experiments/{experiment}/metrics", VIEWER, curves.experiment_metrics),
     ApiRoute("GET", "/experiments/{experiment}/timeline", VIEWER, experiments.experiment_timeline),
     ApiRoute("GET", "/experiments/{experiment}/explain", VIEWER, experiments.experiment_explain),
     ApiRoute("POST", "/experiments/{experiment}/stop", OPERATOR, experiments.stop_experiment),
@@ -65,6 +89,7 @@ ROUTES = (
     ApiRoute("POST", "/runs/{run}/stop", OPERATOR, runs.stop_run),
     ApiRoute("POST", "/runs/{run}/resume", OPERATOR, runs.resume_run),
     ApiRoute("POST", "/runs/{run}/clone", OPERATOR, runs.clone_run, 201),
+    ApiRoute("POST", "/runs/{run}/clone/validate", VIEWER, runs.validate_clone, is_write=False),
     ApiRoute("POST", "/runs/{run}/restore", OPERATOR, runs.restore_run),
     ApiRoute("DELETE", "/runs/{run}", OPERATOR, runs.delete_run),
     ApiRoute("POST", "/runs/{run}/verify", OPERATOR, runs.verify_run, 202),
@@ -81,8 +106,24 @@ ROUTES = (
     ApiRoute("POST", "/clients/{name}/revoke", ADMIN, clients.revoke_client),
     ApiRoute("GET", "/queue", VIEWER, queue.list_jobs),
     ApiRoute("GET", "/queue/{job}", VIEWER, queue.get_job),
+    ApiRoute("GET", "/pool", VIEWER, pool_overview.pool_overview),
+    ApiRoute("GET", "/pool/manifests", VIEWER, pool_overview.pool_manifests),
     ApiRoute("GET", "/pool/{manifest}/files", OPERATOR, pool.pool_files),
     ApiRoute("GET", "/pool/{manifest}/files/{name:path}", OPERATOR, pool.pool_file),
+    ApiRoute("GET", "/timeline", VIEWER, timeline.cluster_timeline),
+    ApiRoute("GET", "/profiler/metrics", VIEWER, profiler.list_metrics),
+    ApiRoute("GET", "/profiler/devices", VIEWER, profiler.list_devices),
+    ApiRoute("GET", "/profiler/latest", VIEWER, profiler.latest),
+    ApiRoute("GET", "/profiler/query", VIEWER, profiler.query, answer=profiler_models.QueryView),
+    ApiRoute("GET", "/profiler/annotations", VIEWER, profiler.list_annotations),
+    ApiRoute("GET", "/profiler/sessions", VIEWER, profiler_sessions.list_sessions),
+    ApiRoute("POST", "/profiler/sessions", OPERATOR, profiler_sessions.start_session, 201),
+    ApiRoute("GET", "/profiler/sessions/{name}", VIEWER, profiler_sessions.get_session),
+    ApiRoute("POST", "/profiler/sessions/{name}/stop", OPERATOR, profiler_sessions.stop_session),
+    ApiRoute("DELETE", "/profiler/sessions/{name}", OPERATOR, profiler_sessions.delete_session),
+    ApiRoute("GET", "/profiler/sessions/{name}/summary", VIEWER, profiler_sessions.session_summary),
+    ApiRoute("GET", "/profiler/sessions/{name}/export", VIEWER, profiler_sessions.export_session),
+    ApiRoute("GET", "/alerts", VIEWER, alerts.list_alerts),
     ApiRoute("POST", "/tokens", ADMIN, tokens.create_token, 201),
     ApiRoute("GET", "/tokens", ADMIN, tokens.list_tokens),
     ApiRoute("DELETE", "/tokens/{token}", ADMIN, tokens.revoke_token),
@@ -92,17 +133,16 @@ RULES = (
     rule("GET", "/openapi.json", VIEWER),
     rule("GET", "/docs", VIEWER),
     rule("GET", "/docs.css", VIEWER),
+    rule("GET", prometheus.PATH, VIEWER),
+    *(rule("GET", path, ANYONE) for path in (*web.PAGES, web.ASSETS)),
 )
 
 
-def create_app(services: HostServices) -> FastAPI:
-    """The API over a host's services. Routes come from the table and nowhere else.
-
-    ``app.state.streams.close()`` ends the open event streams; call it before the server waits for open requests.
-    """
+def bare_app(version: str) -> FastAPI:
+    """Everything below ``/api/v1``, without a host behind it: enough for the OpenAPI document."""
     app = FastAPI(
         title="gswarm",
-        version=services.version,
+        version=version,
         description="Errors are `application/problem+json`. Writes take `Idempotency-Key`. Lists take `limit` and `cursor`.",
         docs_url=None,
         redoc_url=None,
@@ -110,17 +150,28 @@ def create_app(services: HostServices) -> FastAPI:
         redirect_slashes=False,
         responses={"default": {"model": models.Problem, "description": "What is wrong and what to do"}},
     )
-    gate = Gate(services.tokens, services.clock)
-    app.state.services = services
-    app.state.gate = gate
-    app.state.streams = EventStreams(gate.still_stands)
     for route in ROUTES:
         options: dict[str, Any] = {"response_model": route.answer} if route.answer is not None else {}
         tag = route.path.split("/")[1]
         app.add_api_route(PREFIX + route.path, route.endpoint, methods=[route.method], status_code=route.status, tags=[tag], **options)
+    return app
+
+
+def create_app(services: HostServices) -> FastAPI:
+    """The API over a host's services. Routes come from the table and nowhere else.
+
+    ``app.state.streams.close()`` ends the open event streams; call it before the server waits for open requests.
+    """
+    app = bare_app(services.version)
+    gate = Gate(services.tokens, services.clock)
+    app.state.services = services
+    app.state.gate = gate
+    app.state.streams = EventStreams(gate.still_stands)
+    web.Dashboard().install(app)
     app.add_route("/openapi.json", _openapi, methods=["GET"], include_in_schema=False)
     app.add_route("/docs", _docs, methods=["GET"], include_in_schema=False)
     app.add_route("/docs.css", _docs_style, methods=["GET"], include_in_schema=False)
+    app.add_route(prometheus.PATH, prometheus.Scrapes(services).answer, methods=["GET"], include_in_schema=False)
     install_error_handlers(app)
     app.add_middleware(
         Shield,

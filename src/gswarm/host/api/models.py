@@ -85,6 +85,7 @@ class RunView(Model):
     experiment: str
     state: str
     possible: list[str] = Field(description="Operations that the state allows now.")
+    refused: dict[str, str] = Field(description="The other operations, and why the state does not allow them.")
     position: int = Field(description="Committed optimizer steps.")
     current_step: int = Field(description="Newest step that a training metric is known of; at least the position.")
     first_step: int
@@ -190,6 +191,17 @@ class CloneRequest(Model):
     warm_start: str | int | None = Field(None, description="latest, best, a step, or null for a cold clone.")
 
 
+class PlannedCloneView(Model):
+    """The clone that a request would make."""
+
+    parent: str
+    changes: dict[str, str] = Field(description="Keys whose value would differ from the parent's, with the new value.")
+    start: StartView | None = Field(description="The parent's checkpoint that it would begin with; null for a cold clone.")
+    first_step: int
+    total_steps: int
+    spec: dict[str, Any]
+
+
 class ExportRequest(Model):
     format: str = "adapter"
     checkpoint: str | int = Field("best", description="best, latest or a step.")
@@ -204,6 +216,22 @@ class MetricsView(Model):
     run: str
     metrics: list[str]
     series: list[SeriesView]
+
+
+class CurveView(Model):
+    """A metric of one run, column by column."""
+
+    run: str
+    steps: list[int]
+    values: list[float | None] = Field(description="null where not finite.")
+    at: list[float] | None = Field(description="null for metrics of evaluations, which come with commits.")
+
+
+class CurvesView(Model):
+    experiment: str
+    metric: str
+    metrics: list[str] = Field(description="Every metric that some of the runs have.")
+    curves: list[CurveView]
 
 
 class LogLineView(Model):

@@ -11,12 +11,13 @@ from fastapi import Query, Response
 from pydantic import TypeAdapter
 
 from gswarm.domain.errors import ConflictError, InvalidInputError, NotFoundError
-from gswarm.domain.ids import JobId
-from gswarm.domain.parse import run_spec_with
+from gswarm.domain.ids import JobId, RequestId
+from gswarm.domain.parse import run_spec_to_dict, run_spec_with
 from gswarm.domain.plan import Checkpoint, JobKind, Run, RunOp, RunState
 from gswarm.host.api import models, views
 from gswarm.host.api.deps import By, Note, RequestKey, ServicesDep, made
 from gswarm.host.api.paging import Cursor, Limit, page
+from gswarm.scheduler.clones import plan_clone
 from gswarm.scheduler.events import JobRequested, RunCloneRequested, RunOpRequested
 from gswarm.scheduler.lifecycle import possible_ops
 from gswarm.scheduler.retention import best_of
@@ -83,14 +84,32 @@ async def clone_run(
     services: ServicesDep, response: Response, by: By, key: RequestKey, note: Note, run: str, body: models.CloneRequest
 ) -> models.RunView:
     """A new run of this one's spec with changes, cold or warm. It is checked in full before anything happens to anyone."""
-    parent = services.loop.state.find_run(run)
-    spec = run_spec_with(parent.spec, body.set)
-    changes = tuple((name, _as_text(value)) for name, value in body.set.items())
-    event = RunCloneRequested(request=key, parent=parent.id, spec=spec, changes=changes, warm_start=_warm_start(body.warm_start), by=by)
+    event = _clone_wish(services.loop.state.find_run(run), by, key, body)
     clone = made(await services.loop.submit(event))
     response.headers["Location"] = f"/api/v1/runs/{clone}"
     note.detail = f"made {clone}"
     return await get_run(services, clone)
+
+
+async def validate_clone(services: ServicesDep, by: By, key: RequestKey, run: str, body: models.CloneRequest) -> models.PlannedCloneView:
+    """What ``clone`` would make of the same request, or the error that it would answer; nothing is made."""
+    event = _clone_wish(services.loop.state.find_run(run), by, key, body)
+    planned = plan_clone(services.loop.state, event)
+    before, after = run_spec_to_dict(planned.parent.spec), run_spec_to_dict(event.spec)
+    return models.PlannedCloneView(
+        parent=planned.parent.id,
+        changes={name: _as_text(value) for name, value in after.items() if value != before[name]},
+        start=views.start_view(planned.start),
+        first_step=planned.first_step,
+        total_steps=planned.total_steps,
+        spec=after,
+    )
+
+
+def _clone_wish(parent: Run, by: str, key: RequestId, body: models.CloneRequest) -> RunCloneRequested:
+    spec = run_spec_with(parent.spec, body.set)
+    changes = tuple((name, _as_text(value)) for name, value in body.set.items())
+    return RunCloneRequested(request=key, parent=parent.id, spec=spec, changes=changes, warm_start=_warm_start(body.warm_start), by=by)
 
 
 def _warm_start(wanted: str | int | None) -> str | None:

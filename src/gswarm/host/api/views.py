@@ -27,7 +27,7 @@ from gswarm.domain.strict_json import load_json
 from gswarm.host.api import models
 from gswarm.scheduler.core import ClusterState
 from gswarm.scheduler.explain import Explanation, explain_slot
-from gswarm.scheduler.lifecycle import possible_ops
+from gswarm.scheduler.lifecycle import possible_ops, refused_ops
 from gswarm.scheduler.operations import experiment_ops
 from gswarm.scheduler.retention import best_of as best_of_kept
 
@@ -105,6 +105,7 @@ def run_view(state: ClusterState, run: Run, latest: Latest) -> models.RunView:
         experiment=run.experiment,
         state=run.state,
         possible=list(possible_ops(run.state)),
+        refused={str(op): reason for op, reason in refused_ops(run.state).items()},
         position=run.position,
         current_step=current_step,
         first_step=run.first_step,

@@ -30,7 +30,7 @@ JOB_KIND_VERIFY: JobKind
 JOB_KIND_EXPORT: JobKind
 
 class ClientMessage(_message.Message):
-    __slots__ = ("register", "heartbeat", "chunk_trained", "chunk_committed", "chunk_failed", "grant_returned", "job_report", "goodbye")
+    __slots__ = ("register", "heartbeat", "chunk_trained", "chunk_committed", "chunk_failed", "grant_returned", "job_report", "goodbye", "outsiders")
     REGISTER_FIELD_NUMBER: _ClassVar[int]
     HEARTBEAT_FIELD_NUMBER: _ClassVar[int]
     CHUNK_TRAINED_FIELD_NUMBER: _ClassVar[int]
@@ -39,6 +39,7 @@ class ClientMessage(_message.Message):
     GRANT_RETURNED_FIELD_NUMBER: _ClassVar[int]
     JOB_REPORT_FIELD_NUMBER: _ClassVar[int]
     GOODBYE_FIELD_NUMBER: _ClassVar[int]
+    OUTSIDERS_FIELD_NUMBER: _ClassVar[int]
     register: Register
     heartbeat: Heartbeat
     chunk_trained: ChunkTrainedReport
@@ -47,7 +48,8 @@ class ClientMessage(_message.Message):
     grant_returned: GrantReturnedReport
     job_report: JobReport
     goodbye: Goodbye
-    def __init__(self, register: _Optional[_Union[Register, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., chunk_trained: _Optional[_Union[ChunkTrainedReport, _Mapping]] = ..., chunk_committed: _Optional[_Union[ChunkCommittedReport, _Mapping]] = ..., chunk_failed: _Optional[_Union[ChunkFailedReport, _Mapping]] = ..., grant_returned: _Optional[_Union[GrantReturnedReport, _Mapping]] = ..., job_report: _Optional[_Union[JobReport, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ...) -> None: ...
+    outsiders: OutsidersSeen
+    def __init__(self, register: _Optional[_Union[Register, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., chunk_trained: _Optional[_Union[ChunkTrainedReport, _Mapping]] = ..., chunk_committed: _Optional[_Union[ChunkCommittedReport, _Mapping]] = ..., chunk_failed: _Optional[_Union[ChunkFailedReport, _Mapping]] = ..., grant_returned: _Optional[_Union[GrantReturnedReport, _Mapping]] = ..., job_report: _Optional[_Union[JobReport, _Mapping]] = ..., goodbye: _Optional[_Union[Goodbye, _Mapping]] = ..., outsiders: _Optional[_Union[OutsidersSeen, _Mapping]] = ...) -> None: ...
 
 class HostMessage(_message.Message):
     __slots__ = ("registered", "grant", "stop", "revoke", "drop", "job", "ack", "sweep", "shutdown")
@@ -204,6 +206,20 @@ class RunSize(_message.Message):
     base: bytes
     data: bytes
     def __init__(self, steps_per_epoch: _Optional[int] = ..., total_steps: _Optional[int] = ..., train_rows: _Optional[int] = ..., eval_rows: _Optional[int] = ..., base: _Optional[bytes] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class OutsidersSeen(_message.Message):
+    __slots__ = ("slots",)
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    slots: _containers.RepeatedCompositeFieldContainer[OccupiedSlot]
+    def __init__(self, slots: _Optional[_Iterable[_Union[OccupiedSlot, _Mapping]]] = ...) -> None: ...
+
+class OccupiedSlot(_message.Message):
+    __slots__ = ("slot_index", "accounts")
+    SLOT_INDEX_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNTS_FIELD_NUMBER: _ClassVar[int]
+    slot_index: int
+    accounts: str
+    def __init__(self, slot_index: _Optional[int] = ..., accounts: _Optional[str] = ...) -> None: ...
 
 class Goodbye(_message.Message):
     __slots__ = ("reason",)

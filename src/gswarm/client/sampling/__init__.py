@@ -1,0 +1,1 @@
+"""What this machine measures, on its way to the host: nothing is lost while the disk has room."""

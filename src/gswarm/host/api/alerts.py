@@ -1,0 +1,56 @@
+"""What is wrong in the cluster, and what was lately."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from gswarm.domain.alerts import Alert
+from gswarm.host.api.deps import ServicesDep
+
+
+class AlertView(BaseModel):
+    """``until`` is null while it lasts. What an alert is not about is null; all null is the host."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str
+    rule: str
+    severity: Literal["info", "warning", "critical"]
+    client: str | None
+    device: str | None
+    run: str | None
+    text: str
+    value: float | None
+    since: float
+    until: float | None
+
+
+class AlertList(BaseModel):
+    """``left_out`` counts what is wrong beyond what is kept."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    items: list[AlertView]
+    left_out: int
+
+
+async def list_alerts(services: ServicesDep) -> AlertList:
+    """What fires, the worst first, then what was over in the last hour."""
+    return AlertList(items=[_view(alert) for alert in services.alerts.listed()], left_out=services.alerts.left_out)
+
+
+def _view(alert: Alert) -> AlertView:
+    return AlertView(
+        id=alert.id,
+        rule=alert.rule.value,
+        severity=alert.severity.value,
+        client=alert.subject.client or None,
+        device=alert.subject.device or None,
+        run=alert.subject.run or None,
+        text=alert.text,
+        value=alert.value,
+        since=alert.since_s,
+        until=alert.until_s,
+    )

@@ -1,0 +1,150 @@
+"""What the profiler's routes take and answer. Times are seconds since the epoch; null is a sensor that had no answer, or a gap."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+
+class MetricView(_Model):
+    """A metric of the catalog."""
+
+    name: str
+    unit: str
+    group: str
+    kind: str
+    help: str
+
+
+class MetricList(_Model):
+    items: list[MetricView]
+
+
+class ProcessView(_Model):
+    pid: int
+    account: str
+    command: str
+    owner: str
+    memory_used_bytes: int | None
+
+
+class DeviceView(_Model):
+    client: str
+    device: str
+    kind: str
+    name: str
+    uuid: str
+    memory_total_bytes: int | None
+    parent: str
+    seen_at: float
+    processes: list[ProcessView]
+
+
+class DeviceList(_Model):
+    items: list[DeviceView]
+
+
+class LatestSeries(_Model):
+    client: str
+    device: str
+    owner: str
+    values: dict[str, float | None]
+    at: float
+
+
+class LatestView(_Model):
+    at: float
+    series: list[LatestSeries]
+
+
+class SeriesLine(_Model):
+    """``at``, ``mean``, ``min`` and ``max`` are of equal length."""
+
+    client: str
+    device: str
+    owner: str
+    run: str
+    metric: str
+    unit: str
+    at: list[float]
+    mean: list[float | None]
+    min: list[float | None]
+    max: list[float | None]
+
+
+class QueryView(_Model):
+    """``step_s`` is the width of a point; 0 where points are samples."""
+
+    from_: Annotated[float, Field(alias="from")]
+    to: float
+    step_s: float
+    series: list[SeriesLine]
+
+
+class NoteView(_Model):
+    at: float
+    kind: Literal["op", "checkpoint", "eval", "failure", "client"]
+    text: str
+    experiment: str | None
+    run: str | None
+    client: str | None
+
+
+class NoteList(_Model):
+    items: list[NoteView]
+
+
+class SessionRequest(_Model):
+    """A named range of time that begins now."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+    interval_s: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = 1.0
+    metrics: Annotated[list[str] | None, Field(max_length=100, description="Only these; all by default.")] = None
+    clients: Annotated[list[str] | None, Field(max_length=1000, description="Only these; all by default.")] = None
+
+
+class SessionView(_Model):
+    name: str
+    state: Literal["running", "stopped"]
+    interval_s: float
+    metrics: list[str]
+    clients: list[str]
+    started_at: float
+    stopped_at: float | None
+    samples: Annotated[int | None, Field(description="Values in it; null where nobody counted yet.")]
+
+
+class SessionList(_Model):
+    items: list[SessionView]
+
+
+class RunSummary(_Model):
+    run: str
+    name: str
+    gpu_hours: float
+    slot_hours: float
+    energy_wh: float | None
+    memory_mean_bytes: float | None
+    memory_peak_bytes: float | None
+    utilization_mean: float | None
+    idle_share: float | None
+
+
+class BubbleView(_Model):
+    """A slot that trained nothing for a while."""
+
+    client: str
+    device: str
+    from_: Annotated[float, Field(alias="from")]
+    to: float
+    cause: Literal["no_work", "waiting", "swap", "client_lost", "stopped"]
+
+
+class SummaryView(_Model):
+    runs: list[RunSummary]
+    bubbles: list[BubbleView]

@@ -1,0 +1,189 @@
+"""The dashboard before a real host: log in, watch, steer, and go on after the host was started again."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dashboard import Dashboard
+from experiments import experiment, write_experiment
+from playwright.sync_api import expect
+from real_cluster import RealCluster
+
+pytestmark = [pytest.mark.e2e, pytest.mark.train]
+Visit = Callable[..., Dashboard]
+
+
+@pytest.fixture(scope="module")
+def watched(cluster: RealCluster, assets: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """An experiment of two runs that train for long, on one slot each: its id and theirs."""
+    search = {"parameters": {"learning_rate": {"values": [5e-4, 2e-3]}}}
+    document = experiment(assets, "watched", search=search, num_train_epochs=400, chunks={"num_chunks": 2})
+    cluster.cli("experiment", "submit", str(write_experiment(tmp_path_factory.mktemp("files") / "w.yaml", document)), "-o", "quiet")
+    with cluster.api() as host:
+        cluster.wait_for(host, lambda: any(run["position"] > 0 for run in host.experiment_runs("watched")))
+        return {"id": host.experiment("watched")["id"], "runs": [run["id"] for run in host.experiment_runs("watched")]}
+
+
+def test_a_wrong_token_is_told_so_and_the_right_one_shows_the_cluster(visit: Visit, watched: dict[str, Any]) -> None:
+    seen = visit()
+    page = seen.page
+    seen.go("/experiments?filter=watched")
+    page.get_by_label("Token").fill("gswt-wrong")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    seen.give_token()
+    # The address that was asked for, not the front page.
+    expect(page.get_by_role("link", name="watched")).to_be_visible()
+    page.get_by_role("link", name="Overview").click()
+    expect(page.get_by_text("2 clients ready")).to_be_visible()
+    for run in watched["runs"]:
+        expect(page.get_by_role("table", name="What runs where").get_by_role("link", name=run)).to_be_visible()
+
+
+def test_a_curve_grows_by_itself(visit: Visit, watched: dict[str, Any]) -> None:
+    seen = visit("viewer")
+    seen.log_in(f"/experiments/{watched['id']}")
+    loss = seen.page.get_by_role("img", name="loss of 2 runs by step", exact=True)
+    newest = int(loss.get_attribute("data-until") or 0)
+    seen.page.wait_for_function(
+        "([label, newest]) => Number(document.querySelector(`[aria-label='${label}']`)?.dataset.until) > newest",
+        arg=["loss of 2 runs by step", newest],
+    )
+    expect(seen.page.get_by_role("img", name=re.compile("^eval_loss of 2 runs"))).to_be_visible()
+    expect(seen.page.get_by_test_id("best")).to_contain_text("eval_loss")
+    # A viewer sees why nothing can be done.
+    seen.choose(watched["runs"][0])
+    expect(seen.operation("Stop")).to_have_attribute("aria-disabled", "true")
+    expect(seen.operation("Stop")).to_have_accessible_description(re.compile("may only look"))
+
+
+def test_what_a_view_shows_stands_in_its_address(visit: Visit, watched: dict[str, Any]) -> None:
+    first, second = watched["runs"]
+    seen = visit()
+    seen.log_in(f"/experiments/{watched['id']}?x=time&smooth=0.5&log=1&only={second}&sort=-id&sel={first}")
+    page = seen.page
+    expect(page.get_by_role("img", name="loss of 1 run by time", exact=True)).to_be_visible()
+    expect(page.get_by_role("checkbox", name="Log scale")).to_be_checked()
+    expect(page.get_by_role("checkbox", name=f"Choose {first}")).to_be_checked()
+    rows = page.get_by_role("table", name="Runs", exact=True).locator("tbody tr[data-row]")
+    assert [row.get_attribute("data-row") for row in rows.all()] == [second, first]
+    page.get_by_role("button", name="Show all in charts").click()
+    page.get_by_label("Filter runs").fill(f"id={first}")
+    expect(rows).to_have_count(1)
+    expect(page).to_have_url(re.compile(r"x=time&smooth=0\.5&log=1&sort=-id&sel=\w+&filter=id"))
+    chart = page.get_by_role("img", name="loss of 1 run by time", exact=True).locator(".u-over")
+    box = chart.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 60, box["y"] + 80)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 90, steps=4)
+    page.mouse.up()
+    expect(page).to_have_url(re.compile("zoom="))
+    page.get_by_role("button", name="Reset zoom").click()
+    expect(page).not_to_have_url(re.compile("zoom="))
+
+
+def test_runs_are_stopped_resumed_cloned_deleted_and_restored_from_the_page(
+    visit: Visit, cluster: RealCluster, watched: dict[str, Any]
+) -> None:
+    run = watched["runs"][0]
+    seen = visit()
+    seen.log_in(f"/experiments/{watched['id']}")
+    page = seen.page
+    with cluster.api() as host:
+        seen.choose(run)
+        expect(seen.operation("Resume")).to_have_accessible_description(re.compile(f"{run}: it is (running|queued) already"))
+        seen.operation("Stop").click()
+        expect(seen.strip("stop", run)).to_have_attribute("data-phase", "effective")
+        expect(seen.row(run)).to_contain_text("stopped")
+        stopped = host.run(run)
+        assert stopped["state"] == "stopped"
+
+        seen.operation("Clone").click()
+        dialog = page.get_by_role("dialog")
+        dialog.get_by_label("learning_rate").fill("much")
+        expect(dialog.get_by_role("alert")).to_contain_text("learning_rate")
+        expect(dialog.get_by_role("button", name="Make the clone")).to_have_attribute("aria-disabled", "true")
+        dialog.get_by_label("learning_rate").fill("4e-4")
+        dialog.get_by_label("Start from").select_option("latest")
+        expect(dialog.get_by_role("region", name="Changes against the parent")).to_contain_text("+ learning_rate: 4e-4")
+        expect(dialog.get_by_role("status")).to_contain_text(f"warm from step {stopped['position']}")
+        dialog.get_by_role("button", name="Make the clone").click()
+        expect(dialog).to_be_hidden()
+        clone = next(one["id"] for one in host.experiment_runs("watched") if one["parent"] == run)
+        assert host.run(clone)["changes"] == {"learning_rate": "4e-4"}
+        expect(seen.row(clone)).to_be_visible()
+        expect(seen.strip("clone", clone)).to_have_attribute("data-phase", "effective")
+
+        seen.choose(run)
+        seen.operation("Resume").click()
+        expect(seen.strip("resume", run)).to_have_attribute("data-phase", "effective")
+        seen.choose(clone)
+        seen.operation("Delete").click()
+        expect(seen.row(clone)).to_contain_text("deleting")
+        assert host.run(clone)["state"] == "deleting"
+        page.get_by_role("button", name="Undo").click()
+        expect(seen.row(clone)).to_contain_text("stopped")
+        assert host.run(clone)["state"] == "stopped"
+        seen.operation("Delete").click()
+        expect(seen.row(clone)).to_contain_text("deleting")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nobody_is_kept_out(visit: Visit, watched: dict[str, Any], scheme: str) -> None:
+    seen = visit(color_scheme=scheme)
+    seen.go("/")
+    expect(seen.page.get_by_role("button", name="Log in")).to_be_visible()
+    assert seen.serious_faults() == []
+    seen.give_token()
+    for path, shown in (
+        ("/", "What runs where"),
+        ("/experiments", "All experiments"),
+        (f"/experiments/{watched['id']}", "Parallel coordinates"),
+    ):
+        seen.go(path)
+        expect(seen.page.get_by_role("region", name=shown, exact=True)).to_be_visible()
+        seen.wait_live()
+        assert seen.serious_faults() == [], path
+
+
+def test_everything_fits_on_a_phone(visit: Visit, watched: dict[str, Any]) -> None:
+    seen = visit(viewport={"width": 390, "height": 800}, has_touch=True)
+    seen.log_in("/")
+    for path, shown in (("/", "Queue"), ("/experiments", "All experiments"), (f"/experiments/{watched['id']}", "Chunk grid")):
+        seen.go(path)
+        expect(seen.page.get_by_role("region", name=shown, exact=True)).to_be_visible()
+        assert seen.overflow_px() <= 0, path
+    seen.page.get_by_role("button", name="Pages").click()
+    seen.page.get_by_role("dialog").get_by_role("link", name="Overview").click()
+    expect(seen.page.get_by_role("heading", name="Overview")).to_be_visible()
+
+
+def test_the_page_goes_on_after_the_host_was_started_again(visit: Visit, cluster: RealCluster, watched: dict[str, Any]) -> None:
+    seen = visit()
+    seen.log_in(f"/experiments/{watched['id']}?only={watched['runs'][1]}")
+    page = seen.page
+    page.evaluate("window.neverReloaded = true")
+    cluster.kill_host(signal.SIGKILL)
+    expect(page.get_by_test_id("link")).to_have_text("Reconnecting")
+    # What was known stays in sight.
+    expect(seen.row(watched["runs"][0])).to_be_visible()
+    cluster.start_host()
+    dialog = page.get_by_role("dialog", name="Log in again")
+    expect(dialog).to_be_visible()
+    seen.give_token()
+    expect(dialog).to_be_hidden()
+    with cluster.api() as host:
+        reached = int(host.run(watched["runs"][1])["current_step"])
+    page.wait_for_function(
+        "([run, reached]) => parseInt(document.querySelector(`tr[data-row='${run}'] [role=progressbar]`)"
+        ".parentElement.textContent) > reached",
+        arg=[watched["runs"][1], reached],
+    )
+    assert page.evaluate("window.neverReloaded") is True
+    assert f"only={watched['runs'][1]}" in page.url

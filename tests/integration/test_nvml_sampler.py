@@ -1,0 +1,164 @@
+"""The real sampler process and the real nvitop over a pretended driver: what sensors say, do not say, and say wrongly."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from array import array
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from gswarm.profiler.readings import ProcessReading
+from gswarm.profiler.sampler_lines import SamplerLine, decode_line, encode_intervals
+from nvml_kit import GIB, NOT_SUPPORTED, Gpus, build, make_gpus
+
+LINES_MAX = 40
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("nvml"))
+
+
+class Heard:
+    """What a sampler has said last, by device."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.latest: dict[str, dict[str, float]] = {}
+        self.kinds: dict[str, str] = {}
+        self.processes: tuple[ProcessReading, ...] = ()
+        self.stuck: tuple[str, ...] = ()
+        self.rows = 0
+
+    def until(self, condition: Callable[[], bool]) -> None:
+        for _ in range(LINES_MAX):
+            if condition():
+                return
+            assert self._process.stdout is not None
+            self._take(decode_line(self._process.stdout.readline()))
+        raise AssertionError(f"not within {LINES_MAX} lines: {self.latest}")
+
+    def next_line(self) -> None:
+        assert self._process.stdout is not None
+        self._take(decode_line(self._process.stdout.readline()))
+
+    def _take(self, line: SamplerLine) -> None:
+        self.stuck = line.stuck
+        if line.devices is not None:
+            self.kinds = {device.device: device.kind for device in line.devices}
+        if line.processes is not None:
+            self.processes = line.processes
+        for columns in line.columns:
+            rows = len(columns.times_us) // 8
+            values = array("d", columns.values)
+            self.rows += rows
+            known = self.latest.setdefault(columns.device, {})
+            known.update({metric: values[(index + 1) * rows - 1] for index, metric in enumerate(columns.metrics)})
+
+
+@contextmanager
+def sampling(gpus: Gpus | None, interval_s: float = 0.1) -> Iterator[tuple[Heard, subprocess.Popen[bytes]]]:
+    environment = {**os.environ, **(gpus.environment if gpus is not None else {})}
+    command = [sys.executable, "-m", "gswarm.profiler.sampler", "--data-dir", "/", "--parent", str(os.getpid())]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    assert process.stdin is not None
+    try:
+        process.stdin.write(encode_intervals({"*": interval_s}))
+        process.stdin.flush()
+        yield Heard(process), process
+    finally:
+        process.kill()
+        process.wait()
+        for stream in (process.stdin, process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
+
+
+def test_what_gpus_say_and_what_they_do_not(library: Path, tmp_path: Path) -> None:
+    gpus = make_gpus(library, tmp_path, 2)
+    gpus.set(
+        gpu1_migs=3, gpu1_mig2_name="NVIDIA H200 MIG 1g.18gb", gpu1_mig2_uuid="MIG-2", gpu1_mig2_memory_total=18 * GIB,
+        gpu1_mig2_memory_used=GIB, gpu0_processes=f"{os.getpid()}:{GIB}:40,4194305:{2 * GIB}:10",
+    )  # fmt: skip
+    with sampling(gpus) as (heard, _process):
+        heard.until(lambda: {"machine", "gpu:0", "gpu:1", "gpu:1/mig:2"} <= heard.latest.keys() and bool(heard.processes))
+        heard.until(lambda: "gpu_power" in heard.latest["gpu:0"] and "gpu_temperature" in heard.latest["gpu:0"])
+        assert heard.kinds == {"machine": "machine", "gpu:0": "gpu", "gpu:1": "gpu", "gpu:1/mig:2": "mig"}
+        first = heard.latest["gpu:0"]
+        wanted = {
+            "gpu_utilization": 0.5, "gpu_memory_utilization": 0.25, "gpu_memory_used": 35 * GIB, "gpu_memory_total": 140 * GIB,
+            "gpu_power": 350.0, "gpu_power_limit": 700.0, "gpu_energy": 5000.0, "gpu_temperature": 55.0, "gpu_memory_temperature": 65.0,
+            "gpu_sm_clock": 1.98e9, "gpu_memory_clock": 3.201e9, "gpu_fan": 0.3, "gpu_throttle_reasons": 4.0, "gpu_ecc_corrected": 1.0,
+            "gpu_ecc_uncorrected": 0.0, "gpu_xid": 0.0, "gpu_pcie_tx": 1024_000.0, "gpu_pcie_rx": 2048_000.0,
+        }  # fmt: skip
+        assert {name: first[name] for name in wanted} == wanted
+        assert heard.latest["gpu:1/mig:2"]["gpu_memory_used"] == GIB
+        assert math.isnan(heard.latest["gpu:1/mig:2"]["gpu_power"]), "what a MIG device does not have is no number"
+        ours = {process.pid: process for process in heard.processes}
+        assert (ours[os.getpid()].memory_used_bytes, ours[os.getpid()].sm_utilization) == (GIB, 0.4)
+        assert os.getppid() in ours[os.getpid()].lineage
+        assert (ours[4194305].account, ours[4194305].lineage) == ("unknown", (4194305,))
+
+        gpus.set(gpu0_power=NOT_SUPPORTED, gpu0_temperature=900, gpu0_utilization=255, gpu0_fan=None, gpu0_xid=79, gpu0_nvlink_tx=10**6)
+        heard.until(lambda: math.isnan(heard.latest["gpu:0"]["gpu_power"]) and heard.latest["gpu:0"]["gpu_xid"] == 79)
+        heard.until(lambda: all(math.isnan(heard.latest["gpu:0"][name]) for name in ("gpu_temperature", "gpu_utilization", "gpu_fan")))
+        assert heard.latest["gpu:0"]["gpu_memory_used"] == 35 * GIB, "the others go on"
+        assert heard.latest["gpu:1"]["gpu_power"] == 350.0
+
+        gpus.set(gpu1_lost=1)
+        heard.until(lambda: math.isnan(heard.latest["gpu:1"]["gpu_power"]) and math.isnan(heard.latest["gpu:1"]["gpu_energy"]))
+        assert heard.latest["gpu:0"]["gpu_memory_used"] == 35 * GIB
+        gpus.set(gpu1_lost=None, gpu0_power="hang")
+        heard.next_line()
+        heard.next_line()
+        before = heard.rows
+        for _ in range(4):
+            heard.next_line()
+        assert heard.rows > before, "the machine and the slow sensors are read while a fast one hangs"
+        gpus.set(gpu0_power=200_000)
+        heard.until(lambda: heard.latest["gpu:0"]["gpu_power"] == 200.0)
+
+
+def test_a_machine_without_a_gpu_says_the_rest_and_nothing_on_stderr() -> None:
+    with sampling(None) as (heard, process):
+        heard.until(lambda: "cpu_utilization" in heard.latest.get("machine", {}))
+        assert set(heard.latest) == {"machine"}
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(10) == 0, "it ends with its client"
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+
+def test_gpus_make_slots(library: Path, tmp_path: Path) -> None:
+    gpus = make_gpus(library, tmp_path, 2)
+    code = (
+        "import json; from gswarm.client.slots import make_slots, sampled_devices, this_machine; machine = this_machine();"
+        "slots = make_slots('gpu', 'a', machine); print(json.dumps([[s.device, s.device_name, s.memory_bytes] for s in slots]"
+        " + [list(sampled_devices(slots, machine))]))"
+    )
+    environment = {**os.environ, **gpus.environment}
+    environment.pop("CUDA_VISIBLE_DEVICES", None)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment, check=True)
+    memory = 140 * GIB
+    assert json.loads(result.stdout) == [["cuda:0", "NVIDIA H200", memory], ["cuda:1", "NVIDIA H200", memory], ["gpu:0", "gpu:1"]]
+    assert result.stderr == ""
+
+
+def test_a_driver_that_hangs_keeps_no_client_from_starting(library: Path, tmp_path: Path) -> None:
+    gpus = make_gpus(library, tmp_path)
+    gpus.set(gpu0_name="hang")
+    code = "from gswarm.client import slots; print(slots._gpus(patience_s=0.5))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env={**os.environ, **gpus.environment}, check=True
+    )
+    assert result.stdout == "()\n"
+    assert "did not answer" in result.stderr
+    gpus.set(gpu0_name="NVIDIA H200")

@@ -1,0 +1,197 @@
+"""Charts: resolutions, spikes, gaps, groups, runs that take turns, clients' clocks."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gswarm.domain.errors import InvalidInputError
+from gswarm.profiler import query as asked
+from gswarm.profiler.answer_json import encode_answer
+from gswarm.profiler.parquet_store import ParquetSampleStore
+from gswarm.profiler.sample_store import Aggregate, AnswerSeries, By, SampleAnswer, SampleQuery, Span
+from sample_kit import T0, A, B, Now, batch, columns, open_store
+
+DAY_S = 86_400
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> ParquetSampleStore:
+    """Two GPUs for a day at 0.5 Hz, folded twice, with one spike and an hour's gap."""
+    store = open_store(tmp_path_factory.mktemp("day") / "s", Now(DAY_S))
+    at = np.arange(0, DAY_S, 2.0)
+    at = at[(at < 40_000) | (at >= 43_600)]
+    for half, part in enumerate(np.array_split(at, 2)):
+        for gpu in range(2):
+            power = 300.0 + gpu + 5 * np.sin(part / 900)
+            if gpu == 0:
+                power[part == 70_002] = 9_999.0
+            store.append(A, batch(10 * half + gpu + 1, columns(f"gpu:{gpu}", part.tolist(), {"gpu_power": power.tolist()})))
+        store.fold()
+    return store
+
+
+@pytest.mark.parametrize(("points", "range_s", "step_s"), [(20, DAY_S, 4500), (500, DAY_S, 300), (4000, DAY_S, 30), (20_000, DAY_S, 10)])
+def test_a_spike_never_disappears(day: ParquetSampleStore, points: int, range_s: int, step_s: int) -> None:
+    answer = day.query(SampleQuery(("gpu_power",), T0, T0 + range_s, points))
+    assert answer.step_s == step_s
+    first, second = answer.series
+    assert float(np.nanmax(first.high)) == 9_999.0
+    assert float(np.nanmax(second.high)) < 310
+    assert len(first.at_us) <= points + 3
+
+
+def test_samples_are_thinned_by_shape_and_extremes_stay(day: ParquetSampleStore) -> None:
+    answer = day.query(SampleQuery(("gpu_power",), T0 + 69_000, T0 + 71_000, points=200))
+    assert answer.step_s == 10
+    answer = day.query(SampleQuery(("gpu_power",), T0 + 69_600, T0 + 70_400, points=330))
+    assert answer.step_s == 0
+    line = answer.series[0]
+    assert len(line.at_us) <= 330 < 400
+    assert 9_999.0 in line.mean.tolist()
+    assert (np.diff(line.at_us) > 0).all()
+
+
+@pytest.mark.parametrize("points", [300, 1200, 8000])
+def test_a_gap_is_a_gap_at_every_resolution(day: ParquetSampleStore, points: int) -> None:
+    line = day.query(SampleQuery(("gpu_power",), T0 + 38_000, T0 + 46_000, points)).series[0]
+    places = np.flatnonzero(np.isnan(line.mean))
+    assert len(places) == 1
+    assert 40_000 < line.at_us[places[0]] / 1e6 - T0 < 43_600
+    assert np.isnan(line.low[places[0]])
+
+
+def test_a_sensor_without_an_answer_breaks_the_line(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "s")
+    values = [1.0] * 40 + [math.nan] * 20 + [1.0] * 40
+    store.append(A, batch(1, columns("gpu:0", list(range(100)), {"gpu_fan": values})))
+    for points in (200, 40, 8):
+        mean = store.query(SampleQuery(("gpu_fan",), T0, T0 + 100, points)).series[0].mean
+        assert np.isnan(mean).any()
+        assert np.nanmax(mean) == 1.0
+    store.close()
+
+
+def grouped(store: ParquetSampleStore, aggregate: Aggregate, by: By, **options: object) -> dict[tuple[str, str, str], list[float]]:
+    query = SampleQuery(("gpu_power",), T0, T0 + 10, 100, aggregate=aggregate, by=by, **options)  # type: ignore[arg-type]
+    return {(line.client, line.device, line.run): line.mean.tolist() for line in store.query(query).series}
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> ParquetSampleStore:
+    """Two GPUs of a and one of b."""
+    store = open_store(tmp_path / "s")
+    store.append(A, batch(1, columns("gpu:0", [0, 1], {"gpu_power": [1, 2]}), columns("gpu:1", [0.2, 1.2], {"gpu_power": [3, math.nan]})))
+    store.append(B, batch(1, columns("gpu:0", [0.4, 1.4], {"gpu_power": [8, 9]})))
+    return store
+
+
+def test_groups_are_what_a_naive_reader_computes(three: ParquetSampleStore) -> None:
+    assert grouped(three, Aggregate.SUM, By.ALL) == {("", "", ""): [12.0, 11.0]}
+    assert grouped(three, Aggregate.MEAN, By.CLIENT) == {("a", "", ""): [2.0, 2.0], ("b", "", ""): [8.0, 9.0]}
+    assert grouped(three, Aggregate.MIN, By.ALL) == {("", "", ""): [1.0, 2.0]}
+    assert grouped(three, Aggregate.MAX, By.ALL) == {("", "", ""): [8.0, 9.0]}
+    assert grouped(three, Aggregate.MEAN, By.DEVICE, clients=frozenset({"b"})) == {("b", "gpu:0", ""): [8.0, 9.0]}
+    assert grouped(three, Aggregate.SUM, By.ALL, devices=frozenset({"gpu:0"})) == {("", "", ""): [9.0, 11.0]}
+
+
+def test_runs_have_what_they_had_while_they_had_it(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "s")
+    share = columns("gpu:0", [2, 3], {"process_memory_used": [5e9, 6e9]}, owner="run:r1")
+    store.append(A, batch(1, columns("gpu:0", list(range(8)), {"gpu_power": [10, 10, 20, 20, 10, 10, 20, 20]}), share))
+    turns = (("r1", 0), ("r2", 2), ("r1", 4), ("r2", 6))
+    own = Span("r1", A, "", "run:r1", T0, T0 + 8)
+    spans = (*(Span(run, A, "gpu:0", "", T0 + begin, T0 + begin + 2) for run, begin in turns), own)
+    for folded in (False, True):
+        found = {line.run: line for line in store.query(SampleQuery(("gpu_power",), T0, T0 + 8, 100, spans=spans)).series}
+        assert found["r1"].mean[~np.isnan(found["r1"].mean)].tolist() == [10.0] * 4
+        assert found["r2"].mean[~np.isnan(found["r2"].mean)].tolist() == [20.0] * 4
+        by_run = store.query(SampleQuery(("gpu_power",), T0, T0 + 8, 100, spans=spans, aggregate=Aggregate.MEAN, by=By.RUN))
+        assert {line.run for line in by_run.series} == {"r1", "r2"}
+        memory = store.query(SampleQuery(("process_memory_used",), T0, T0 + 8, 100, spans=spans)).series
+        assert [(line.run, line.owner, line.mean.tolist()) for line in memory] == [("r1", "run:r1", [5e9, 6e9])]
+        sums = {one.run: one for one in store.sums("gpu_power", spans, T0, T0 + 8)}
+        assert (sums["r1"].total, sums["r1"].count, sums["r2"].high) == (40.0, 4.0, 20.0)
+        if not folded:
+            store.fold()
+    assert store.query(SampleQuery(("gpu_power",), T0, T0 + 8, 100, spans=())).series == ()
+    store.close()
+
+
+def test_clients_clocks_are_set_right_where_they_are_wrong(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "s")
+    store.append(A, batch(1, columns("gpu:0", [0, 1], {"gpu_power": [1, 2]}), offset_s=30.0))
+    store.append(B, batch(1, columns("gpu:0", [0, 1], {"gpu_power": [1, 2]}), offset_s=0.0004))
+    for _ in range(2):
+        answer = store.query(SampleQuery(("gpu_power",), T0, T0 + 60, 100))
+        assert {line.client: (line.at_us / 1e6 - T0).tolist() for line in answer.series} == {"a": [30.0, 31.0], "b": [0.0, 1.0]}
+        offsets = store.query(SampleQuery(("clock_offset",), T0, T0 + 60, 100)).series
+        assert {line.client: line.mean.tolist() for line in offsets} == {"a": [30.0], "b": [0.0004]}
+        assert store.query(SampleQuery(("gpu_power",), T0 + 29, T0 + 30.5, 100)).series[0].mean.tolist() == [1.0]
+        store.fold()
+        store.close()
+        store = open_store(tmp_path / "s")
+    # The clock was set: from then on nothing is added.
+    store.append(A, batch(2, columns("gpu:0", [40, 41], {"gpu_power": [3, 4]}), offset_s=0.0))
+    line = store.query(SampleQuery(("gpu_power",), T0, T0 + 60, 100, clients=frozenset({"a"}))).series[0]
+    shown = ~np.isnan(line.mean)
+    assert (line.at_us[shown] / 1e6 - T0).tolist() == [30.0, 31.0, 40.0, 41.0]
+    store.close()
+
+
+def test_nonsense_is_refused(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "s")
+    good = SampleQuery(("gpu_power",), T0, T0 + 1)
+    for wrong in (
+        SampleQuery((), T0, T0 + 1),
+        SampleQuery(("made_up",), T0, T0 + 1),
+        SampleQuery(("gpu_power",) * 21, T0, T0 + 1),
+        SampleQuery(("gpu_power",), T0, T0),
+        SampleQuery(("gpu_power",), T0, math.inf),
+        SampleQuery(("gpu_power",), math.nan, T0),
+        SampleQuery(("gpu_power",), T0, T0 + 1, points=3),
+        SampleQuery(("gpu_power",), T0, T0 + 1, points=20_001),
+    ):
+        with pytest.raises(InvalidInputError):
+            store.query(wrong)
+    assert store.query(good) == SampleAnswer(T0, T0 + 1, 0.0, ())
+    store.close()
+
+
+def test_an_answer_has_a_limit_of_lines(three: ParquetSampleStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asked, "SERIES_MAX", 2)
+    with pytest.raises(InvalidInputError, match="3 lines"):
+        three.query(SampleQuery(("gpu_power",), T0, T0 + 10))
+
+
+def test_too_many_rows_make_a_coarser_answer() -> None:
+    kept = {0: T0 - 100, 10: T0 - 1000, 300: 0.0}
+    wide = SampleQuery(("gpu_power",), T0, T0 + 3600, points=20_000)
+    assert asked.resolution(wide, 10, kept) == 0
+    assert asked.resolution(wide, 10_000, kept) == 10
+    assert asked.resolution(wide, 100_000, kept) == 300
+    assert asked.resolution(SampleQuery(("gpu_power",), T0 - 200, T0, points=1000), 1, kept) == 10
+    assert asked.resolution(SampleQuery(("gpu_power",), T0 - 2000, T0, points=1000), 1, kept) == 300
+
+
+def test_json_is_exact_and_knows_gaps() -> None:
+    at, values = np.array([1_800_000_000_123_456], np.int64), np.array([0.1])
+    gap = np.array([math.nan])
+    line = AnswerSeries('a"b', "gpu:0", "", "r1", "gpu_power", at, values, gap, values)
+    text = b"".join(encode_answer(SampleAnswer(T0, T0 + 1, 10.0, (line, line))))
+    assert json.loads(text)["series"][1] == {
+        "client": 'a"b',
+        "device": "gpu:0",
+        "owner": "",
+        "run": "r1",
+        "metric": "gpu_power",
+        "unit": "watts",
+        "at": [1_800_000_000.123456],
+        "mean": [0.1],
+        "min": [None],
+        "max": [0.1],
+    }

@@ -1,0 +1,174 @@
+"""The pure parts of sampling: whose a process is, columns, clocks, intervals, peaks."""
+
+from __future__ import annotations
+
+import math
+from array import array
+
+import pytest
+
+from gswarm.client.sampling.attribution import NAMED_MAX, describe, outsiders, owner_of, shares
+from gswarm.client.sampling.clock_offset import ClockOffset
+from gswarm.client.sampling.collector import Collector
+from gswarm.client.sampling.columns import BATCH_VALUES_MAX, batches, column
+from gswarm.client.sampling.owners import outsiders_on
+from gswarm.domain.ids import RunId, SlotId
+from gswarm.domain.messages import OutsidersSeen
+from gswarm.domain.plan import SlotSpec
+from gswarm.domain.samples import DeviceInfo, SampleAck, SampleColumns
+from gswarm.profiler.catalog import METRICS
+from gswarm.profiler.peaks import peak_flops
+from gswarm.profiler.readings import ProcessReading, Rate, plausible
+from gswarm.profiler.sampler import Gathered, due_groups
+from gswarm.profiler.sampler_lines import SamplerLine, decode_line, encode_line
+from gswarm.training.protocol import RangeStarted
+
+OURS = {100: "run:r1", 200: "job:j1", 1: ""}
+
+
+def process(pid: int, *lineage: int, account: str = "anna", memory: int | None = 10, sm: float | None = 0.5) -> ProcessReading:
+    return ProcessReading("gpu:0", pid, account, "python", (pid, *lineage), memory, sm)
+
+
+def test_processes_belong_to_who_started_them() -> None:
+    assert owner_of(process(100, 1), OURS) == "run:r1"
+    assert owner_of(process(101, 100, 1), OURS) == "run:r1", "a data loader's"
+    assert owner_of(process(201, 200, 1), OURS) == "job:j1"
+    assert owner_of(process(300, 1), OURS) == ""
+    assert owner_of(process(400, 7), OURS) == "outsider:anna"
+    assert owner_of(process(400, account=""), OURS) == "outsider:unknown"
+
+
+def test_shares_are_summed_by_owner() -> None:
+    found = shares([process(100, sm=0.7), process(101, 100, sm=0.6), process(400, memory=None, sm=None), process(300, 1)], OURS)
+    assert [(one.owner, one.memory_used, one.sm_utilization) for one in found[:1]] == [
+        ("outsider:anna", found[0].memory_used, found[0].sm_utilization)
+    ]
+    assert math.isnan(found[0].memory_used)
+    assert [(one.owner, one.memory_used, one.sm_utilization) for one in found[1:]] == [("run:r1", 20.0, 1.0)]
+    assert outsiders([process(100), process(400), process(401, account="bob")], OURS) == {"gpu:0": "anna, bob"}
+    assert outsiders([process(4, account="unknown")], OURS) == {}, "it may be one of ours, seen from a container"
+    assert describe([process(100)], OURS)["gpu:0"][0].owner == "run:r1"
+    assert len(describe([process(100)] * 300, OURS)["gpu:0"]) == NAMED_MAX
+
+
+def test_slots_on_devices_of_outsiders_are_named() -> None:
+    told = outsiders_on(("gpu:0", "gpu:0", "gpu:1"), {"gpu:0": "a" * 500, "gpu:7": "bob"})
+    assert told == OutsidersSeen(((0, "a" * 200), (1, "a" * 200)))
+
+
+def test_columns_hold_metric_after_metric() -> None:
+    made = column("slot:0", "", ("a", "b"), [(1.0, (1.0, 2.0)), (2.5, (3.0, math.nan))])
+    assert list(array("q", made.times_us)) == [1_000_000, 2_500_000]
+    values = array("d", made.values)
+    assert list(values[:3]) == [1.0, 3.0, 2.0]
+    assert math.isnan(values[3])
+
+
+def test_no_batch_is_too_large_for_a_message() -> None:
+    rows = [(float(at), (float(at), -float(at))) for at in range(BATCH_VALUES_MAX)]
+    long = column("machine", "", ("a", "b"), rows)
+    groups = list(batches([long, column("gpu:0", "", ("a",), rows[:1])]))
+    pieces = [piece for group in groups for piece in group]
+    assert all(sum(len(piece.values) for piece in group) <= 8 * BATCH_VALUES_MAX for group in groups)
+    assert b"".join(piece.times_us for piece in pieces[:-1]) == long.times_us
+    half = [array("d", piece.values) for piece in pieces[:-1]]
+    assert [value for values in half for value in values[: len(values) // 2]] == [row[1][0] for row in rows]
+    assert [value for values in half for value in values[len(values) // 2 :]] == [row[1][1] for row in rows]
+    assert list(batches([])) == []
+
+
+def test_the_quickest_answer_says_how_late_the_clock_is() -> None:
+    clock = ClockOffset()
+    assert clock.best is None
+    clock.sent(1, 1_000_000)
+    clock.heard(SampleAck(1, 6_100_000, 6_200_000), 1_400_000)  # 0.1 s there, 0.1 s at the host, 0.2 s back: 5 s behind
+    assert clock.best is not None
+    assert (clock.best.offset_s, clock.best.error_s) == pytest.approx((4.95, 0.15))
+    clock.sent(2, 2_000_000)
+    clock.heard(SampleAck(2, 7_010_000, 7_010_000), 2_020_000)
+    assert (clock.best.offset_s, clock.best.error_s) == pytest.approx((5.0, 0.01))
+    clock.sent(3, 3_000_000)
+    clock.heard(SampleAck(3, 8_500_000, 8_500_000), 4_000_000)
+    assert clock.best.error_s == pytest.approx(0.01)
+    clock.sent(4, 9_000_000)
+    clock.heard(SampleAck(4, 8_500_000, 8_500_000), 8_000_000)  # the clock was set back meanwhile
+    assert clock.best.error_s == pytest.approx(0.01)
+    clock.heard(SampleAck(99, 1, 1), 2)
+
+
+def test_slow_sensors_are_read_once_a_second_at_most() -> None:
+    every = frozenset(metric.name for metric in METRICS)
+    for asked_s, fast_s, slow_s in ((0.001, 0.1, 1.0), (0.1, 0.1, 1.0), (1.0, 1.0, 1.0), (30.0, 30.0, 30.0), (1e9, 3600.0, 3600.0)):
+        groups = due_groups(every, {"*": asked_s})
+        rates = {name: interval_s for interval_s, names in groups.items() for name in names}
+        assert {rates[metric.name] for metric in METRICS if metric.fast} == {fast_s}
+        assert {rates[metric.name] for metric in METRICS if not metric.fast} == {slow_s}
+    assert due_groups(frozenset({"gpu_power"}), {"gpu_power": 0.5, "*": 9.0}) == {0.5: frozenset({"gpu_power"})}
+    assert set(due_groups(every, {})) == {1.0}
+
+
+def test_what_a_sampler_gathers_is_bounded() -> None:
+    gathered = Gathered(rows_max=3)
+    for at in range(5):
+        gathered.add(at, "machine", {"load_1m": float(at)})
+    line = gathered.take()
+    assert (len(line.columns[0].times_us), line.missed) == (3 * 8, 2)
+    gathered.add(9, "machine", {"load_1m": 1.0})
+    assert gathered.take().missed == 0
+
+
+def test_lines_survive_the_pipe() -> None:
+    columns = SampleColumns("gpu:0", "", ("gpu_power",), b"\x01" * 8, array("d", [math.nan]).tobytes())
+    line = SamplerLine((columns,), (DeviceInfo("gpu:0", "gpu", "H200"),), (process(1, 2),), 5, ("gpu",), 3)
+    assert decode_line(encode_line(line)) == line
+    assert encode_line(line).count(b"\n") == 1
+
+
+def test_readings_that_cannot_be_are_none() -> None:
+    assert plausible("ratio", 1.2) == 1.0
+    assert [
+        value for value in (plausible("ratio", 2.55), plausible("celsius", 4294967295.0), plausible("watts", -1.0)) if value == value
+    ] == []
+    assert plausible("celsius", 0.0) == 0.0
+    rate = Rate()
+    assert math.isnan(rate.per_second(10, 1.0))
+    assert rate.per_second(30, 2.0) == 20.0
+    assert math.isnan(rate.per_second(5, 3.0)), "it began anew"
+    assert math.isnan(rate.per_second(6, 3.0)), "no time has passed"
+
+
+@pytest.mark.parametrize(
+    ("product", "tera"),
+    [("NVIDIA H100 80GB HBM3", 989.4), ("NVIDIA H100 PCIe", 756), ("NVIDIA A100-SXM4-80GB", 312), ("NVIDIA L4", 121), ("NVIDIA L40S", 362)],
+)
+def test_peaks_are_known_by_product(product: str, tera: float) -> None:
+    assert peak_flops(product) == tera * 1e12
+
+
+@pytest.mark.parametrize("product", ["Tesla T4", "", "NVIDIA A100-SXM4-40GB MIG 1g.5gb", "Intel(R) Xeon(R) Processor"])
+def test_other_peaks_are_not(product: str) -> None:
+    assert math.isnan(peak_flops(product))
+
+
+def test_the_collector_tells_devices_when_they_change() -> None:
+    now = [10.0]
+    slots = (SlotSpec(SlotId("a/0"), "cuda:0", 1, 5, "NVIDIA H200"),)
+    collector = Collector(slots, ("gpu:0",), lambda: {100: "run:r1"}, lambda: now[0])
+    gpu = DeviceInfo("gpu:0", "gpu", "NVIDIA H200")
+    collector.line(SamplerLine(devices=(gpu,), processes=(process(100), process(400)), processes_at_us=9_000_000))
+    first = collector.take()
+    assert [(one.device, [process.owner for process in one.processes]) for one in first.devices] == [
+        ("gpu:0", ["run:r1", "outsider:anna"]),
+        ("slot:0", []),
+    ]
+    assert [(one.device, one.owner) for one in first.columns] == [("gpu:0", "outsider:anna"), ("gpu:0", "run:r1")]
+    assert collector.outsiders == {"gpu:0": "anna"}
+    now[0] = 12.5
+    again = collector.take()
+    assert again.devices == ()
+    assert [(one.device, one.metrics[0], len(one.times_us)) for one in again.columns] == [("slot:0", "train_share", 16)]
+    collector.heard(0, RangeStarted(RunId("r1"), 1, was_hot=True, setup_s=0.0))
+    assert collector.meters[0].run == "r1"
+    collector.tell_all_devices()
+    assert len(collector.take().devices) == 2

@@ -1,0 +1,79 @@
+/** Runs: reading them, and what people ask of them. */
+import { queryOptions } from "@tanstack/react-query";
+import { api, getJson, newRequestKey, taken } from "./client";
+import type { CheckpointView, ExplainView, MetricsView, PlannedCloneView, RunView } from "./schema";
+
+export type { CheckpointView, ExplainView, PlannedCloneView, RunView } from "./schema";
+
+export function fetchRun(run: string): Promise<RunView> {
+  return taken(api.GET("/api/v1/runs/{run}", { params: { path: { run } } }));
+}
+
+export function runQuery(run: string) {
+  return queryOptions({ queryKey: ["run", run, "view"], queryFn: () => fetchRun(run) });
+}
+
+export function explainQuery(run: string) {
+  return queryOptions({
+    queryKey: ["run", run, "explain"],
+    queryFn: (): Promise<ExplainView> => taken(api.GET("/api/v1/runs/{run}/explain", { params: { path: { run } } })),
+  });
+}
+
+export function checkpointsQuery(run: string) {
+  return queryOptions({
+    queryKey: ["run", run, "checkpoints"],
+    queryFn: async (): Promise<CheckpointView[]> =>
+      (await taken(api.GET("/api/v1/runs/{run}/checkpoints", { params: { path: { run } } }))).items,
+  });
+}
+
+export function runMetricsQuery(run: string, metrics: readonly string[], points: number) {
+  return queryOptions({
+    queryKey: ["run", run, "metrics", metrics, points],
+    queryFn: ({ signal }) => getJson<MetricsView>(`runs/${run}/metrics`, { metric: metrics, points }, signal),
+  });
+}
+
+/** What can be asked of a run; restore takes a deletion back. */
+export type RunOp = "stop" | "resume" | "clone" | "delete" | "restore";
+
+export function operate(run: string, op: Exclude<RunOp, "clone">): Promise<RunView> {
+  const params = { path: { run }, header: { "idempotency-key": newRequestKey() } };
+  switch (op) {
+    case "stop":
+      return taken(api.POST("/api/v1/runs/{run}/stop", { params }));
+    case "resume":
+      return taken(api.POST("/api/v1/runs/{run}/resume", { params }));
+    case "restore":
+      return taken(api.POST("/api/v1/runs/{run}/restore", { params }));
+    case "delete":
+      return taken(api.DELETE("/api/v1/runs/{run}", { params }));
+  }
+}
+
+export interface CloneWish {
+  readonly set: Record<string, unknown>;
+  /** `latest`, `best`, a step, or `null` for a cold clone. */
+  readonly warm_start: string | null;
+}
+
+/** `key`: the same for every attempt at one clone, so that a second click makes no second run. */
+export function clone(run: string, wish: CloneWish, key: string): Promise<RunView> {
+  const params = { path: { run }, header: { "idempotency-key": key } };
+  return taken(api.POST("/api/v1/runs/{run}/clone", { params, body: wish }));
+}
+
+/** Runs in one state, in order of submission: the first `limit` of them. */
+export function runsInStateQuery(state: "running" | "queued", limit: number) {
+  return queryOptions({
+    queryKey: ["runs", state, limit],
+    queryFn: async (): Promise<RunView[]> =>
+      (await taken(api.GET("/api/v1/runs", { params: { query: { state: [state], limit } } }))).items,
+  });
+}
+
+/** What a clone would be, or an ApiError that says why there can be none. */
+export function validateClone(run: string, wish: CloneWish): Promise<PlannedCloneView> {
+  return taken(api.POST("/api/v1/runs/{run}/clone/validate", { params: { path: { run } }, body: wish }));
+}

@@ -1,0 +1,40 @@
+/** A run as the host describes it, for tests. */
+import type { RunView } from "./runs";
+
+export function testRun(id: string, changes: Partial<RunView> = {}): RunView {
+  return {
+    id,
+    name: `tiny-${id}`,
+    experiment: "e1",
+    state: "running",
+    possible: [],
+    refused: {},
+    position: 0,
+    current_step: 0,
+    first_step: 0,
+    total_steps: 16,
+    steps_per_epoch: 16,
+    epoch: 0,
+    chunks_done: 0,
+    chunks_total: 4,
+    changes: {},
+    metrics: {},
+    best: null,
+    slot: null,
+    home: null,
+    grants: [],
+    generation: 0,
+    step_time_s: null,
+    eta_s: null,
+    failure: null,
+    parent: null,
+    warm_start: null,
+    start: null,
+    verification: null,
+    checkpoints: 0,
+    created_at: 0,
+    ended_at: null,
+    spec: {},
+    ...changes,
+  };
+}

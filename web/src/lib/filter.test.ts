@@ -1,0 +1,30 @@
+import { expect, test } from "vitest";
+import { matches, parseFilter } from "./filter";
+
+const RUN = { id: "r7", name: "warm start", state: "running", lr: 0.0003, optim: "adamw", slot: null };
+
+test.each([
+  ["", true],
+  ["r7", true],
+  ["r8", false],
+  ["RUNNING", true],
+  ["state:run", true],
+  ["state=run", false],
+  ["state=running", true],
+  ["-state:running", false],
+  ["-cosine", true],
+  ["lr>1e-4", true],
+  ["lr>3e-4", false],
+  ["lr>=3e-4", true],
+  ["lr<=0.0003 lr=3e-4", true],
+  ["state:running lr<1e-4", false],
+  ['"warm start"', true],
+  ['name:"warm start"', true],
+  ["slot>0", false],
+  ["slot:left", false],
+  ["nothing:here", false],
+])("%s: %s", (text, wanted) => expect(matches(parseFilter(text), RUN)).toBe(wanted));
+
+test("what is half typed holds nothing back", () => {
+  for (const text of ["state:", "lr>", '"', "-", "   "]) expect(matches(parseFilter(text), RUN)).toBe(true);
+});

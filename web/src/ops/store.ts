@@ -1,0 +1,93 @@
+/** The operations of this page since it was opened, and the ways to ask for more. */
+import { useSyncExternalStore } from "react";
+import { newRequestKey } from "@/api/client";
+import { type CloneWish, clone, operate, type RunOp, type RunView } from "@/api/runs";
+import { plural } from "@/lib/format";
+import { toast, toastError } from "@/ui/toasts";
+import { advance, type OpEvent, type TrackedOp } from "./track";
+
+/** Requests that are under way at a time; a browser has six connections to a host, one of them is the event stream's. */
+const AT_ONCE = 4;
+const UNDO_MS = 30_000;
+
+let ops: readonly TrackedOp[] = [];
+const watchers = new Set<() => void>();
+
+export function dispatch(event: OpEvent): void {
+  const next = advance(ops, event);
+  if (next === ops) return;
+  ops = next;
+  for (const watcher of watchers) watcher();
+}
+
+function watch(watcher: () => void): () => void {
+  watchers.add(watcher);
+  return () => watchers.delete(watcher);
+}
+
+/** The newest first. */
+export function useOps(): readonly TrackedOp[] {
+  return useSyncExternalStore(watch, () => ops);
+}
+
+const WORDS: Readonly<Record<RunOp, string>> = {
+  stop: "stop",
+  resume: "resume",
+  clone: "clone",
+  delete: "delete",
+  restore: "restore",
+};
+
+/** Asks it of each of the runs; answers those that took it. What is refused is said and shown. */
+export async function askAll(op: Exclude<RunOp, "clone">, runs: readonly string[]): Promise<RunView[]> {
+  const taken = await inTurns(runs, (run) => ask(op, run, newRequestKey(), () => operate(run, op)));
+  if (op === "delete" && taken.length > 0) offerUndo(taken.map((run) => run.id));
+  return taken;
+}
+
+/** One clone of each parent. `keys`: by parent, the same for every attempt. */
+export function cloneAll(
+  parents: readonly string[],
+  wish: CloneWish,
+  keys: ReadonlyMap<string, string>,
+): Promise<RunView[]> {
+  return inTurns(parents, (parent) => {
+    const key = keys.get(parent) ?? newRequestKey();
+    return ask("clone", parent, key, () => clone(parent, wish, key));
+  });
+}
+
+async function ask(op: RunOp, run: string, key: string, send: () => Promise<RunView>): Promise<RunView | null> {
+  dispatch({ kind: "asked", key, op, run, at: Date.now() / 1000 });
+  try {
+    const view = await send();
+    dispatch({ kind: "answered", key, view });
+    return view;
+  } catch (error) {
+    dispatch({ kind: "refused", key, note: error instanceof Error ? error.message : String(error) });
+    toastError(`Could not ${WORDS[op]} ${run}`, error);
+    return null;
+  }
+}
+
+async function inTurns<T>(items: readonly string[], act: (item: string) => Promise<T | null>): Promise<T[]> {
+  const waiting = [...items];
+  const done: T[] = [];
+  const one = async () => {
+    for (let item = waiting.shift(); item !== undefined; item = waiting.shift()) {
+      const result = await act(item);
+      if (result !== null) done.push(result);
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, one));
+  return done;
+}
+
+function offerUndo(runs: readonly string[]): void {
+  toast({
+    title: runs.length === 1 ? `${runs[0]} is deleted` : `${plural(runs.length, "run")} are deleted`,
+    text: "Checkpoints stay until the undo window of the host is over.",
+    action: { label: "Undo", onClick: () => void askAll("restore", runs) },
+    stayMs: UNDO_MS,
+  });
+}

@@ -1,0 +1,18 @@
+/** Events of before and of now in one list. Pure. */
+import type { HostEvent } from "@/live/dirty";
+
+export const EVENTS_MAX = 20_000;
+
+/** The newest first, each once; the oldest are let go. */
+export function joined(
+  known: readonly HostEvent[],
+  added: readonly HostEvent[],
+  eventsMax = EVENTS_MAX,
+): readonly HostEvent[] {
+  if (added.length === 0) return known;
+  const [newest] = known;
+  if (newest === undefined || added.every((event) => event.id > newest.id))
+    return [...added.toSorted((a, b) => b.id - a.id), ...known].slice(0, eventsMax);
+  const byId = new Map([...known, ...added].map((event) => [event.id, event]));
+  return [...byId.values()].sort((a, b) => b.id - a.id).slice(0, eventsMax);
+}

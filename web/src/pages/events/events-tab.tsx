@@ -1,0 +1,70 @@
+import { useMemo } from "react";
+import { plural } from "@/lib/format";
+import { matches, parseFilter } from "@/lib/filter";
+import { textCodec, useUrlState } from "@/lib/url-state";
+import { Button } from "@/ui/button";
+import { Input, Select } from "@/ui/field";
+import { ErrorNotice } from "@/ui/notice";
+import { Empty, Panel } from "@/ui/panel";
+import { type EventGroup, fieldsOf, GROUPS, isOfGroup } from "./event-kinds";
+import { EventList } from "./event-list";
+import css from "./events.module.css";
+import { useEventLog } from "./use-event-log";
+
+const FILTER = textCodec<string>("");
+const GROUP = textCodec<EventGroup>(
+  "all",
+  GROUPS.map((group) => group.value),
+);
+
+/** What the host's journal says happened, live. */
+export function EventsTab() {
+  const log = useEventLog();
+  const [group, setGroup] = useUrlState("kind", GROUP);
+  const [filter, setFilter] = useUrlState("filter", FILTER);
+  const parsed = useMemo(() => parseFilter(filter), [filter]);
+  const shown = useMemo(
+    () => log.events.filter((event) => isOfGroup(event, group) && matches(parsed, fieldsOf(event))),
+    [log.events, group, parsed],
+  );
+  return (
+    <Panel
+      title="Events"
+      note={`${plural(shown.length, "event")}, the newest first`}
+      flush
+      actions={
+        <>
+          <Select label="Kind" value={group} choices={GROUPS} onChange={setGroup} />
+          <Input
+            type="search"
+            className={css.filter}
+            aria-label="Filter events"
+            placeholder="Words, run=r1, client:a"
+            value={filter}
+            onChange={(event) => setFilter(event.target.value)}
+          />
+        </>
+      }
+    >
+      {log.error && <ErrorNotice error={log.error} />}
+      {shown.length > 0 ? (
+        <EventList events={shown} />
+      ) : (
+        <Empty
+          title={
+            log.isReading ? "Reading the journal" : log.events.length > 0 ? "No event matches" : "Nothing has happened"
+          }
+        />
+      )}
+      <footer className={css.foot}>
+        {log.hasOlder ? (
+          <Button disabledReason={log.isReading ? "They are being read" : null} onClick={log.readOlder}>
+            Read 1,000 older ones
+          </Button>
+        ) : (
+          <span className="muted">{log.isReading ? "" : "The host keeps no older events"}</span>
+        )}
+      </footer>
+    </Panel>
+  );
+}

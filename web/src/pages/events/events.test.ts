@@ -1,0 +1,49 @@
+import { expect, test } from "vitest";
+import { matches, parseFilter } from "@/lib/filter";
+import type { HostEvent } from "@/live/dirty";
+import { fieldsOf, isOfGroup, lookOf } from "./event-kinds";
+import { joined } from "./event-log";
+
+function event(id: number, type: string, text = "", ids: HostEvent["ids"] = {}): HostEvent {
+  return { id, type, text, ids, at: id };
+}
+
+function ids(events: readonly HostEvent[]): number[] {
+  return events.map((one) => one.id);
+}
+
+test("events are joined with the newest first, each once", () => {
+  const live = joined([], [event(8, "a"), event(9, "a")]);
+  expect(ids(joined(live, [event(10, "a")]))).toEqual([10, 9, 8]);
+  expect(ids(joined(live, [event(6, "a"), event(7, "a"), event(8, "a")]))).toEqual([9, 8, 7, 6]);
+  expect(joined(live, [])).toBe(live);
+});
+
+test("the list has an end, and the oldest are let go", () => {
+  expect(ids(joined([event(3, "a"), event(2, "a")], [event(4, "a"), event(1, "a")], 3))).toEqual([4, 3, 2]);
+});
+
+test("failures are a group wherever they happen", () => {
+  const failed = [
+    event(1, "chunk_failed"),
+    event(2, "client_lost"),
+    event(3, "job_finished", "job j1 failed on a: no room"),
+  ];
+  expect(failed.every((one) => isOfGroup(one, "failures"))).toBe(true);
+  expect(isOfGroup(event(4, "job_finished", "job j1 is done on a"), "failures")).toBe(false);
+  expect(isOfGroup(event(5, "chunk_committed"), "training")).toBe(true);
+});
+
+test("a kind that nobody knows has its own name and is in no group but all", () => {
+  const unknown = event(1, "moon_risen");
+  expect(lookOf("moon_risen").label).toBe("moon risen");
+  expect([isOfGroup(unknown, "all"), isOfGroup(unknown, "training")]).toEqual([true, false]);
+});
+
+test("the filter tells r1 from r10, and finds a clone by its parent", () => {
+  const found = (text: string, one: HostEvent) => matches(parseFilter(text), fieldsOf(one));
+  expect(found("run=r1", event(1, "chunk_trained", "r10: trained", { run: "r10" }))).toBe(false);
+  expect(found("run=r1", event(1, "chunk_trained", "r1: trained", { run: "r1" }))).toBe(true);
+  expect(found("parent=r1", event(1, "run_clone_requested", "", { parent: "r1", run: "r9" }))).toBe(true);
+  expect(found("client:lef committed", event(1, "chunk_committed", "", { client: "left" }))).toBe(true);
+});

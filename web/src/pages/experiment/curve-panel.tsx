@@ -1,0 +1,117 @@
+import { useQuery } from "@tanstack/react-query";
+import { useMemo } from "react";
+import type { ExperimentView } from "@/api/experiments";
+import { checkpointsQuery, type RunView } from "@/api/runs";
+import { useTheme } from "@/app/theme";
+import { formatDuration, formatNumber, plural } from "@/lib/format";
+import { runColor, runDash } from "@/lib/run-color";
+import { textCodec, useUrlState } from "@/lib/url-state";
+import { align } from "@/ui/chart/align";
+import { type Line, LineChart, type Mark } from "@/ui/chart/line-chart";
+import { Select } from "@/ui/field";
+import { Empty, Panel } from "@/ui/panel";
+import { firstMetric, samplesPerStep, stepsOf, toCurves, type XAxis } from "./curve-model";
+import css from "./experiment.module.css";
+import { highlight, useHighlight } from "./highlight";
+import { useCurves } from "./use-curves";
+
+const CHART_PX = 260;
+const CLOCK = "loss";
+const NAME = textCodec<string>("");
+/** Lines of more runs are thinner. */
+const MANY = 30;
+
+interface CurvePanelProps {
+  title: string;
+  /** The name of its metric in the address. */
+  param: string;
+  wanted: string;
+  pattern: RegExp;
+  experiment: ExperimentView;
+  runs: readonly RunView[];
+  axis: XAxis;
+  smoothing: number;
+  isLog: boolean;
+  range: readonly [number, number] | null;
+  onRange(range: readonly [number, number] | null): void;
+  onIsolate(runs: readonly string[]): void;
+}
+
+export function CurvePanel(props: CurvePanelProps) {
+  const { experiment, runs, axis, smoothing, isLog, range } = props;
+  const theme = useTheme();
+  const [chosen, setMetric] = useUrlState(props.param, NAME);
+  const devices = Number((experiment.spec.resources as { gpus_per_run?: number } | undefined)?.gpus_per_run ?? 1);
+  const metric = chosen || props.wanted;
+  const { data, isPending } = useCurves(experiment.id, metric, runs, stepsOf(range, runs, axis, devices));
+  // Evaluations have no times of their own: those of the training steps before them stand for them.
+  const { data: clock } = useCurves(experiment.id, axis === "time" ? CLOCK : "", runs, null);
+  const metrics = data?.metrics ?? [];
+  const curves = useMemo(
+    () => toCurves(data, runs, { axis, smoothing, isLog, devices, begin: experiment.created_at, clock }),
+    [data, runs, axis, smoothing, isLog, devices, experiment.created_at, clock],
+  );
+  const aligned = useMemo(() => align(curves), [curves]);
+  const names = curves.map((curve) => curve.key).join(",");
+  const lines = useMemo(
+    () =>
+      (names ? names.split(",") : []).map((run, _, all): Line => ({
+        key: run,
+        label: run,
+        color: runColor(run, theme),
+        dash: runDash(run),
+        width: all.length > MANY ? 1 : 1.75,
+      })),
+    [names, theme],
+  );
+  const marks = useCheckpointMarks(runs, axis, devices);
+  const highlighted = useHighlight();
+  return (
+    <Panel
+      title={props.title}
+      note={plural(curves.length, "run")}
+      actions={
+        <Select
+          label="Metric"
+          value={firstMetric(metric, metrics, props.pattern)}
+          choices={[...new Set([metric, ...metrics])].map((name) => ({ value: name, label: name }))}
+          onChange={setMetric}
+        />
+      }
+      flush
+    >
+      {curves.length > 0 ? (
+        <LineChart
+          label={`${metric} of ${plural(curves.length, "run")} by ${axis}`}
+          data={aligned}
+          lines={lines}
+          height={CHART_PX}
+          logY={isLog}
+          range={range}
+          onRange={props.onRange}
+          highlighted={highlighted}
+          onHighlight={highlight}
+          onPick={(run) => props.onIsolate([run])}
+          marks={marks}
+          formatX={axis === "time" ? formatDuration : formatNumber}
+          formatY={formatNumber}
+        />
+      ) : (
+        <div className={css.noCurve}>{!isPending && <Empty title={`No values of ${metric} yet`} />}</div>
+      )}
+    </Panel>
+  );
+}
+
+const NO_MARKS: readonly Mark[] = [];
+
+/** Where the one run that is shown has checkpoints to start from. */
+function useCheckpointMarks(runs: readonly RunView[], axis: XAxis, devices: number): readonly Mark[] {
+  const [run] = runs.length === 1 ? runs : [];
+  const { data } = useQuery({ ...checkpointsQuery(run?.id ?? ""), enabled: run !== undefined });
+  return useMemo(() => {
+    if (!run || !data || axis === "time") return NO_MARKS;
+    const each = axis === "sample" ? samplesPerStep(run, devices) : 1;
+    return data.map((one) => ({ at: one.step * each, text: one.best ? "best" : one.latest ? "latest" : "kept" }));
+  }, [run, data, axis, devices]);
+}

@@ -1,0 +1,64 @@
+/** One experiment: its runs, their curves, what they are made of, and what can be done with them. */
+import { useQuery } from "@tanstack/react-query";
+import { useMemo } from "react";
+import { useParams } from "react-router";
+import { type ExperimentView, experimentQuery, runListQuery } from "@/api/experiments";
+import { Page } from "@/app/page";
+import { OpsStrip } from "@/ops/ops-strip";
+import { ErrorNotice } from "@/ui/notice";
+import { Empty } from "@/ui/panel";
+import { StateBadge } from "@/ui/state";
+import { ChunkPanel } from "./chunk-panel";
+import { ComparePanel } from "./compare-panel";
+import { CurvePanels } from "./curve-panels";
+import { Facts } from "./facts";
+import { ExperimentOps } from "./experiment-ops";
+import { ParallelPanel } from "./parallel-panel";
+import { RunsPanel } from "./runs-panel";
+import { alive, useRunFilter } from "./use-run-filter";
+
+const TRAIL = [{ to: "/experiments", label: "Experiments" }];
+
+export function Component() {
+  const { experiment: id = "" } = useParams();
+  const { data: experiment, error } = useQuery(experimentQuery(id));
+  if (error) return <ErrorNotice error={error} />;
+  if (!experiment) return null;
+  return (
+    <Page
+      title={experiment.name}
+      trail={TRAIL}
+      note={<StateBadge state={experiment.state} />}
+      actions={<ExperimentOps experiment={experiment} />}
+    >
+      <Facts experiment={experiment} />
+      <OpsStrip />
+      {/* An address may name the experiment; everything below goes by its id. */}
+      <Runs experiment={experiment} />
+    </Page>
+  );
+}
+
+function Runs({ experiment }: { experiment: ExperimentView }) {
+  const { data, error } = useQuery(runListQuery(experiment.id));
+  const runs = useMemo(() => (data ?? []).filter((run) => run.state !== "deleted"), [data]);
+  const view = useRunFilter(runs);
+  if (error) return <ErrorNotice error={error} />;
+  if (!data) return null;
+  if (runs.length === 0) {
+    return experiment.failure ? (
+      <Empty title="The host rejected it">{experiment.failure.message}</Empty>
+    ) : (
+      <Empty title="No runs yet">A client checks model and data; runs appear once that is done.</Empty>
+    );
+  }
+  return (
+    <>
+      <CurvePanels experiment={experiment} runs={alive(view.drawn)} view={view} />
+      <RunsPanel experiment={experiment} view={view} total={runs.length} />
+      {view.only.length > 1 && <ComparePanel experiment={experiment} runs={view.drawn} />}
+      <ChunkPanel experiment={experiment} runs={alive(view.shown)} />
+      <ParallelPanel experiment={experiment} runs={alive(view.shown)} />
+    </>
+  );
+}

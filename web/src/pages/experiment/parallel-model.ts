@@ -1,0 +1,83 @@
+/** Parallel coordinates: one axis a parameter that differs, the last one for the metric. Pure. */
+import type { RunView } from "@/api/runs";
+import { formatNumber } from "@/lib/format";
+
+export interface Axis {
+  readonly key: string;
+  readonly label: string;
+  /** Where on the axis a run stands, 0 at the bottom to 1; `null` where it has no value. */
+  at(run: RunView): number | null;
+  readonly ticks: readonly { readonly at: number; readonly text: string }[];
+}
+
+/** From that ratio of the greatest to the least value on an axis is logarithmic. */
+const LOG_RATIO = 30;
+const TICKS_MAX = 8;
+
+export function axesOf(runs: readonly RunView[], metric: string, keys: readonly string[]): Axis[] {
+  const varying = keys.filter((key) => new Set(runs.map((run) => run.changes[key] ?? "")).size > 1);
+  return [
+    ...varying.map((key) => axisOf(key, key, runs, (run) => run.changes[key])),
+    axisOf("metric", `best ${metric}`, runs, (run) => (run.best ? String(run.best.value) : undefined)),
+  ];
+}
+
+function axisOf(
+  key: string,
+  label: string,
+  runs: readonly RunView[],
+  textOf: (run: RunView) => string | undefined,
+): Axis {
+  const texts = [...new Set(runs.map(textOf).filter((text) => text !== undefined && text !== ""))] as string[];
+  const numbers = texts.map(Number);
+  if (numbers.some(Number.isNaN)) return categories(key, label, texts, textOf);
+  return numeric(
+    key,
+    label,
+    [...new Set(numbers)].sort((a, b) => a - b),
+    textOf,
+  );
+}
+
+function categories(key: string, label: string, texts: string[], textOf: (run: RunView) => string | undefined): Axis {
+  const places = new Map(
+    texts.sort().map((text, index) => [text, texts.length < 2 ? 0.5 : index / (texts.length - 1)]),
+  );
+  const ticks = [...places].slice(0, TICKS_MAX * 2).map(([text, at]) => ({ at, text }));
+  return { key, label, ticks, at: (run) => places.get(textOf(run) ?? "") ?? null };
+}
+
+function numeric(key: string, label: string, values: number[], textOf: (run: RunView) => string | undefined): Axis {
+  const [min = 0] = values;
+  const max = values.at(-1) ?? 1;
+  const isLog = min > 0 && max / min >= LOG_RATIO;
+  const scale = (value: number) => (isLog ? Math.log(value) : value);
+  const span = scale(max) - scale(min);
+  const place = (value: number) => (span === 0 ? 0.5 : (scale(value) - scale(min)) / span);
+  const even = (share: number) => (isLog ? Math.exp(scale(min) + share * span) : min + share * span);
+  const shown = values.length <= TICKS_MAX ? values : span === 0 ? [min] : [0, 0.25, 0.5, 0.75, 1].map(even);
+  return {
+    key,
+    label,
+    ticks: shown.map((value) => ({ at: place(value), text: formatNumber(value) })),
+    at: (run) => {
+      const text = textOf(run);
+      const value = text === undefined || text === "" ? Number.NaN : Number(text);
+      return Number.isFinite(value) ? place(value) : null;
+    },
+  };
+}
+
+/** A run's line through its axes as an SVG path; axes without a value are left out. */
+export function pathOf(
+  run: RunView,
+  axes: readonly Axis[],
+  x: (index: number) => number,
+  y: (at: number) => number,
+): string {
+  const points = axes.flatMap((axis, index) => {
+    const at = axis.at(run);
+    return at === null ? [] : [`${x(index).toFixed(1)} ${y(at).toFixed(1)}`];
+  });
+  return points.length > 1 ? `M${points.join("L")}` : "";
+}

@@ -1,0 +1,78 @@
+import { expect, test } from "vitest";
+import type { ClientView } from "@/api/cluster";
+import type { Device, Latest } from "@/api/profiler";
+import { heatModel, throughput } from "./heat-model";
+
+const SLOT = { device_name: "CPU", threads: 1, memory_bytes: 0, explanation: "no run waits" };
+
+function client(name: string, slots: ClientView["slots"]): ClientView {
+  return {
+    name,
+    state: "ready",
+    connected: true,
+    version: "1",
+    slots,
+    labels: {},
+    registered_at: 0,
+    lost_at: null,
+    lost_reason: "",
+  };
+}
+
+const GPU_NODE = client("big", [{ ...SLOT, id: "big/0", device: "cuda:0", runs: ["r1"] }]);
+const CPU_NODE = client("left", [
+  { ...SLOT, id: "left/0", device: "cpu", runs: ["r2", "r3"] },
+  { ...SLOT, id: "left/1", device: "cpu", runs: [] },
+]);
+const DEVICE: Device = {
+  client: "big",
+  device: "gpu:0",
+  kind: "gpu",
+  name: "NVIDIA H200",
+  uuid: "",
+  memory_total_bytes: 1000,
+  parent: "",
+  seen_at: 0,
+  processes: [{ pid: 1, account: "eve", command: "x", owner: "outsider", memory_used_bytes: 1 }],
+};
+const LATEST: Latest = {
+  at: 1,
+  series: [
+    {
+      client: "big",
+      device: "gpu:0",
+      owner: "",
+      values: { gpu_utilization: 0.73, gpu_memory_used: 250, gpu_power: 300 },
+      at: 1,
+    },
+    { client: "left", device: "slot:0", owner: "r2", values: { train_share: 0.9, tokens_rate: 40 }, at: 1 },
+    { client: "big", device: "slot:0", owner: "r1", values: { tokens_rate: 2 }, at: 1 },
+  ],
+};
+
+test("GPUs where there are any, slots where there are none", () => {
+  const { groups, gpus, slots } = heatModel([GPU_NODE, CPU_NODE], [DEVICE], LATEST, "utilization");
+  expect([gpus, slots]).toEqual([1, 3]);
+  expect(groups.map((group) => group.cells.map((cell) => cell.share))).toEqual([[0.73], [0.9, 0]]);
+  expect(groups[0]?.cells[0]?.lines).toEqual(["NVIDIA H200", "trains r1", "used by others: eve"]);
+});
+
+test("memory is a share of the device's own", () => {
+  const { groups } = heatModel([GPU_NODE], [DEVICE], LATEST, "memory");
+  expect(groups[0]?.cells[0]?.share).toBe(0.25);
+});
+
+test("a sensor without an answer is no zero", () => {
+  const { groups } = heatModel([GPU_NODE], [DEVICE], undefined, "temperature");
+  expect(groups[0]?.cells[0]).toMatchObject({ share: null, text: "–" });
+});
+
+test("a client that is lost says nothing about its slots", () => {
+  const { groups } = heatModel([{ ...CPU_NODE, state: "lost" }], [], undefined, "utilization");
+  expect(groups[0]?.cells.map((cell) => cell.share)).toEqual([null, null]);
+});
+
+test("the cluster's throughput is the sum of what is known", () => {
+  expect(throughput(LATEST)).toEqual({ tokens: 42, samples: null, watts: 300 });
+  expect(throughput(undefined)).toEqual({ tokens: null, samples: null, watts: null });
+});

@@ -1,0 +1,208 @@
+/** From chunks to what the Gantt draws, finds and tells. Pure. */
+import type { ChunkBar, SlotRow, TimelineRange } from "@/api/timeline";
+import { formatClock, formatDuration, formatPercent, plural } from "@/lib/format";
+
+export interface Bar extends ChunkBar {
+  readonly key: string;
+  readonly row: number;
+}
+
+export interface Row extends SlotRow {
+  /** By their begin; they do not overlap. */
+  readonly bars: readonly Bar[];
+}
+
+export interface Gantt {
+  readonly rows: readonly Row[];
+  readonly byKey: ReadonlyMap<string, Bar>;
+}
+
+export function barKey(bar: ChunkBar): string {
+  return `${bar.slot}~${bar.run}~${bar.generation}`;
+}
+
+export function ganttOf(data: TimelineRange | undefined): Gantt {
+  const places = new Map((data?.slots ?? []).map((slot, index) => [slot.slot, index]));
+  const rows = (data?.slots ?? []).map((slot) => ({ ...slot, bars: [] as Bar[] }));
+  const byKey = new Map<string, Bar>();
+  for (const chunk of data?.chunks ?? []) {
+    const row = places.get(chunk.slot);
+    if (row === undefined) continue;
+    const bar = { ...chunk, key: barKey(chunk), row };
+    rows[row]?.bars.push(bar);
+    byKey.set(bar.key, bar);
+  }
+  return { rows, byKey };
+}
+
+/** The first bar of a row that ends after `at`; the number of bars where there is none. */
+export function firstAfter(bars: readonly Bar[], at: number): number {
+  let low = 0;
+  let high = bars.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    const bar = bars[middle] as Bar;
+    if ((bar.to ?? Infinity) <= at) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** The bar at a moment, or one that begins at most `reach` seconds away from it: very short ones can be hit, too. */
+export function barAt(bars: readonly Bar[], at: number, reach: number): Bar | null {
+  const index = firstAfter(bars, at);
+  const here = bars[index];
+  if (here && here.from <= at) return here;
+  const before = bars[index - 1];
+  if (here && here.from - at <= reach) return here;
+  return before && at - (before.to ?? at) <= reach ? before : null;
+}
+
+export type Step = "ArrowLeft" | "ArrowRight" | "ArrowUp" | "ArrowDown" | "Home" | "End";
+
+export function isStep(key: string): key is Step {
+  return ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End"].includes(key);
+}
+
+/** Where an arrow key leads: along the slot, or to what another slot had at that time. */
+export function walked(gantt: Gantt, from: Bar | null, step: Step): Bar | null {
+  if (from === null) return gantt.rows.find((row) => row.bars.length > 0)?.bars.at(-1) ?? null;
+  const own = gantt.rows[from.row]?.bars ?? [];
+  const index = own.findIndex((bar) => bar.key === from.key);
+  switch (step) {
+    case "ArrowLeft":
+      return own[index - 1] ?? from;
+    case "ArrowRight":
+      return own[index + 1] ?? from;
+    case "Home":
+      return own[0] ?? from;
+    case "End":
+      return own.at(-1) ?? from;
+    case "ArrowUp":
+      return nextRow(gantt, from, -1);
+    case "ArrowDown":
+      return nextRow(gantt, from, 1);
+  }
+}
+
+function nextRow(gantt: Gantt, from: Bar, direction: -1 | 1): Bar {
+  for (let row = from.row + direction; row >= 0 && row < gantt.rows.length; row += direction) {
+    const bars = gantt.rows[row]?.bars ?? [];
+    const found = bars[firstAfter(bars, from.from)] ?? bars.at(-1);
+    if (found) return found;
+  }
+  return from;
+}
+
+/** Seconds of slots: what their time went into. `other` is of chunks whose steps are not known. */
+export interface Shares {
+  readonly setup: number;
+  readonly train: number;
+  readonly evaluate: number;
+  readonly other: number;
+  readonly idle: number;
+}
+
+export const NOTHING: Shares = { setup: 0, train: 0, evaluate: 0, other: 0, idle: 0 };
+
+/** A chunk's parts, clipped to a range. What trains has no end yet: it reaches to `now`. */
+export function partsOf(bar: ChunkBar, from: number, to: number, now: number): Omit<Shares, "idle"> {
+  const end = bar.to ?? Math.max(now, bar.from);
+  const within = (start: number, stop: number) => Math.max(0, Math.min(stop, to) - Math.max(start, from));
+  if (bar.train_from === null) {
+    // The first step is not done: it is being set up. An old chunk without steps tells nothing.
+    const whole = within(bar.from, end);
+    return bar.outcome === "training"
+      ? { setup: whole, train: 0, evaluate: 0, other: 0 }
+      : { setup: 0, train: 0, evaluate: 0, other: whole };
+  }
+  const trained = bar.train_to ?? end;
+  return {
+    setup: within(bar.from, bar.train_from),
+    train: within(bar.train_from, trained),
+    evaluate: within(trained, end),
+    other: 0,
+  };
+}
+
+export function sharesOf(bars: readonly Bar[], from: number, to: number, now: number): Shares {
+  const sum = { setup: 0, train: 0, evaluate: 0, other: 0 };
+  for (let index = firstAfter(bars, from); index < bars.length; index += 1) {
+    const bar = bars[index] as Bar;
+    if (bar.from >= to) break;
+    const parts = partsOf(bar, from, to, now);
+    sum.setup += parts.setup;
+    sum.train += parts.train;
+    sum.evaluate += parts.evaluate;
+    sum.other += parts.other;
+  }
+  const known = Math.max(0, Math.min(to, now) - from);
+  const idle = Math.max(0, known - sum.setup - sum.train - sum.evaluate - sum.other);
+  return { ...sum, idle };
+}
+
+export function added(a: Shares, b: Shares): Shares {
+  return {
+    setup: a.setup + b.setup,
+    train: a.train + b.train,
+    evaluate: a.evaluate + b.evaluate,
+    other: a.other + b.other,
+    idle: a.idle + b.idle,
+  };
+}
+
+/** What all slots did at each of `columns` moments of a range, as shares of them. */
+export function stacked(gantt: Gantt, from: number, to: number, now: number, columns: number): Shares[] {
+  const width = (to - from) / columns;
+  const sums = Array.from({ length: columns }, () => ({ setup: 0, train: 0, evaluate: 0, other: 0 }));
+  for (const { bars } of gantt.rows) {
+    for (let index = firstAfter(bars, from); index < bars.length; index += 1) {
+      const bar = bars[index] as Bar;
+      if (bar.from >= to) break;
+      const end = Math.min(bar.to ?? now, to);
+      const last = Math.min(columns - 1, Math.floor((end - from) / width));
+      for (let column = Math.max(0, Math.floor((bar.from - from) / width)); column <= last; column += 1) {
+        const parts = partsOf(bar, from + column * width, from + (column + 1) * width, now);
+        const sum = sums[column] as (typeof sums)[number];
+        sum.setup += parts.setup;
+        sum.train += parts.train;
+        sum.evaluate += parts.evaluate;
+        sum.other += parts.other;
+      }
+    }
+  }
+  const all = width * gantt.rows.length || 1;
+  return sums.map(({ setup, train, evaluate, other }) => ({
+    setup: setup / all,
+    train: train / all,
+    evaluate: evaluate / all,
+    other: other / all,
+    idle: Math.max(0, 1 - (setup + train + evaluate + other) / all),
+  }));
+}
+
+/** A chunk in words. */
+export function barText(bar: Bar, now: number): string {
+  const end = bar.to ?? now;
+  const parts = partsOf(bar, bar.from, Math.max(end, bar.from), now);
+  return [
+    `${bar.run}, steps ${bar.from_step} to ${bar.to_step} on ${bar.slot}`,
+    `${formatClock(bar.from)} to ${bar.to === null ? "now" : formatClock(bar.to)}, ${formatDuration(end - bar.from)}`,
+    `set-up ${formatDuration(parts.setup)}, training ${formatDuration(parts.train)}, evaluation ${formatDuration(parts.evaluate)}`,
+    ...(bar.outcome === "trained" ? [] : [bar.outcome]),
+  ].join("; ");
+}
+
+/** The whole range in words. */
+export function summaryText(gantt: Gantt, shares: Shares): string {
+  const bars = [...gantt.byKey.values()];
+  const runs = new Set(bars.map((bar) => bar.run)).size;
+  const failed = bars.filter((bar) => bar.outcome === "failed").length;
+  const total = Object.values(shares).reduce((sum, value) => sum + value, 0) || 1;
+  const head = `${plural(gantt.rows.length, "slot")}, ${plural(bars.length, "chunk")} of ${plural(runs, "run")}`;
+  return (
+    `${head}: ${formatPercent(shares.train / total)} training, ${formatPercent(shares.setup / total)} set-up, ` +
+    `${formatPercent(shares.evaluate / total)} evaluation, ${formatPercent(shares.idle / total)} idle` +
+    (failed > 0 ? `; ${plural(failed, "chunk")} failed` : "")
+  );
+}

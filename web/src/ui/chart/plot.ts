@@ -1,0 +1,246 @@
+/** The uPlot behind a chart. */
+import uPlot from "uplot";
+import type { Theme } from "@/lib/run-color";
+import { tickTexts } from "@/lib/time-ticks";
+import type { Aligned } from "./align";
+import type { TipState } from "./chart-tip";
+import { bringForward } from "./front";
+
+export interface Line {
+  readonly key: string;
+  readonly label: string;
+  readonly color: string;
+  readonly dash?: readonly number[];
+  readonly width?: number;
+  readonly alpha?: number;
+  /** Drawn, but neither pointed at nor named: the raw values behind a smoothed line. */
+  readonly shadow?: boolean;
+  /** The key of another line; what lies between the two is tinted. */
+  readonly fillTo?: string;
+}
+
+/** A vertical line with a word. */
+export interface Mark {
+  readonly at: number;
+  readonly text: string;
+  readonly color?: string;
+}
+
+/** A horizontal line with a word. */
+export interface Threshold {
+  readonly value: number;
+  readonly text: string;
+  readonly color?: string;
+}
+
+export interface ChartLook {
+  logY?: boolean;
+  /** Ticks at powers of two, for sizes in bytes. */
+  binaryY?: boolean;
+  /** The axis is of seconds since the epoch. */
+  timeX?: boolean;
+  /** The least and the greatest y to show, where that is fixed. */
+  rangeY?: readonly [number, number];
+}
+
+export interface PlotProps extends ChartLook {
+  data: Aligned;
+  lines: readonly Line[];
+  height: number;
+  range?: readonly [number, number] | null;
+  onRange?(range: readonly [number, number] | null): void;
+  onHighlight?(key: string | null): void;
+  onPick?(key: string): void;
+  marks?: readonly Mark[];
+  thresholds?: readonly Threshold[];
+  syncKey?: string;
+  formatX(x: number): string;
+  formatY(y: number): string;
+}
+
+const INK: Readonly<Record<Theme, { text: string; grid: string; mark: string }>> = {
+  light: { text: "#5a6372", grid: "#e7eaee", mark: "#87909d" },
+  dark: { text: "#9ba5b4", grid: "#222932", mark: "#6b7685" },
+};
+const FONT = '11px "Inter Variable", system-ui, sans-serif';
+const BINARY = Array.from({ length: 61 }, (_, power) => 2 ** power);
+/** How near, in pixels, the pointer must be to a line to bring it forward. */
+const NEAR_PX = 24;
+
+export function makePlot(
+  box: HTMLElement,
+  props: () => PlotProps,
+  theme: Theme,
+  setTip: (tip: TipState | null) => void,
+): uPlot {
+  const { lines, height, logY, binaryY, timeX, syncKey, data } = props();
+  const ink = INK[theme];
+  const axis = {
+    stroke: ink.text,
+    font: FONT,
+    grid: { stroke: ink.grid, width: 1 },
+    ticks: { stroke: ink.grid, width: 1, size: 4 },
+  };
+  const options: uPlot.Options = {
+    width: Math.max(1, box.clientWidth),
+    height,
+    legend: { show: false },
+    // Not by transparency, which would draw every line again: see front.ts.
+    focus: { alpha: 1 },
+    padding: [8, 12, 0, 0],
+    cursor: {
+      drag: { x: true, y: false, setScale: false, dist: 5 },
+      focus: { prox: NEAR_PX },
+      points: { size: 6 },
+      ...(syncKey ? { sync: { key: syncKey, setSeries: false, scales: ["x", null] as [string, null] } } : {}),
+    },
+    scales: {
+      x: { time: Boolean(timeX), range: (_plot, min, max) => shownX(props().range, min, max) },
+      y: { distr: logY ? 3 : 1, range: (_plot, min, max) => shownY(props(), min, max) },
+    },
+    axes: [
+      {
+        ...axis,
+        size: 28,
+        gap: 4,
+        values: (_plot: uPlot, at: number[], _axis: number, _space: number, step: number) =>
+          timeX ? tickTexts(at, step) : at.map((x) => props().formatX(x)),
+      },
+      {
+        ...axis,
+        size: 60,
+        gap: 6,
+        ...(binaryY ? { incrs: BINARY } : {}),
+        values: (_plot, at) => at.map((y) => (y === null || y === undefined ? "" : props().formatY(y))),
+      },
+    ],
+    series: [{}, ...lines.map(seriesOf)],
+    bands: bandsOf(lines),
+    hooks: {
+      setSelect: [(plot) => zoomed(plot, props())],
+      setCursor: [(plot) => setTip(tipOf(plot, props().lines))],
+      setSeries: [
+        (plot, index) => {
+          bringForward(plot);
+          // Only what the pointer does on this chart; what the page highlights comes in by setSeries without a cursor.
+          if ((plot.cursor.left ?? -1) < 0) return;
+          const line = index === null ? undefined : props().lines[index - 1];
+          props().onHighlight?.(line && !line.shadow ? line.key : null);
+        },
+      ],
+      draw: [(plot) => drawMarks(plot, props(), ink), bringForward],
+    },
+  };
+  const plot = new uPlot(options, data as uPlot.AlignedData, box);
+  plot.over.addEventListener("dblclick", () => props().onRange?.(null));
+  plot.over.addEventListener("click", () => {
+    const tip = tipOf(plot, props().lines);
+    const line = tip && props().lines[tip.focused];
+    if (line && plot.select.width === 0) props().onPick?.(line.key);
+  });
+  plot.over.addEventListener("mouseleave", () => props().onHighlight?.(null));
+  return plot;
+}
+
+function bandsOf(lines: readonly Line[]): uPlot.Band[] {
+  return lines.flatMap((line, index) => {
+    const other = lines.findIndex((one) => one.key === line.fillTo);
+    return other < 0 ? [] : [{ series: [index + 1, other + 1] as [number, number], fill: `${line.color}26` }];
+  });
+}
+
+function seriesOf(line: Line): uPlot.Series {
+  return {
+    label: line.label,
+    stroke: line.color,
+    width: line.width ?? 1.5,
+    alpha: line.alpha ?? 1,
+    dash: line.dash ? [...line.dash] : undefined,
+    points: { show: (plot, series) => line.width !== 0 && isSparse(plot, series) },
+  };
+}
+
+/** Points are worth showing where a line has few of them. */
+function isSparse(plot: uPlot, series: number): boolean {
+  const values = plot.data[series] as ArrayLike<unknown>;
+  let known = 0;
+  for (let index = 0; index < values.length && known < 40; index += 1) if (values[index] != null) known += 1;
+  return known < 40;
+}
+
+function shownX(range: readonly [number, number] | null | undefined, min: number, max: number): uPlot.Range.MinMax {
+  if (range) return [range[0], range[1]];
+  return min === max ? [min - 1, max + 1] : [min, max];
+}
+
+function shownY(props: PlotProps, min: number | null, max: number | null): uPlot.Range.MinMax {
+  if (props.rangeY) return [props.rangeY[0], props.rangeY[1]];
+  if (min === null || max === null) return props.logY ? [0.1, 10] : [0, 1];
+  if (props.logY) return uPlot.rangeLog(min > 0 ? min : 1e-6, max > 0 ? max : 1, 10, false);
+  return uPlot.rangeNum(min, max, 0.08, false);
+}
+
+function zoomed(plot: uPlot, props: PlotProps): void {
+  const { left, width } = plot.select;
+  // Charts that only share the crosshair of the one that was dragged on have no event of their own.
+  if (width <= 0 || plot.cursor.event == null) return;
+  props.onRange?.([plot.posToVal(left, "x"), plot.posToVal(left + width, "x")]);
+  plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+}
+
+function tipOf(plot: uPlot, lines: readonly Line[]): TipState | null {
+  const { left = -1, top = -1, idx, event } = plot.cursor;
+  if (left < 0 || event == null || idx === null || idx === undefined) return null;
+  return {
+    index: idx,
+    left: left + plot.over.offsetLeft,
+    top: top + plot.over.offsetTop,
+    width: plot.width,
+    value: plot.posToVal(top, "y"),
+    focused: lines.findIndex((_, index) => (plot.series[index + 1] as { _focus?: boolean })._focus === true),
+  };
+}
+
+function drawMarks(plot: uPlot, props: PlotProps, ink: { text: string; mark: string }): void {
+  const { ctx } = plot;
+  const { left, top, width, height } = plot.bbox;
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(left, top, width, height);
+  ctx.clip();
+  ctx.font = FONT.replace("11px", `${11 * devicePixelRatio}px`);
+  ctx.textAlign = "left";
+  ctx.textBaseline = "alphabetic";
+  ctx.lineWidth = devicePixelRatio;
+  ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
+  for (const mark of props.marks ?? []) {
+    const x = Math.round(plot.valToPos(mark.at, "x", true));
+    strokeLine(ctx, mark.color ?? ink.mark, x, top, x, top + height);
+    ctx.fillStyle = mark.color ?? ink.text;
+    ctx.fillText(mark.text, x + 4 * devicePixelRatio, top + 12 * devicePixelRatio);
+  }
+  for (const threshold of props.thresholds ?? []) {
+    const y = Math.round(plot.valToPos(threshold.value, "y", true));
+    strokeLine(ctx, threshold.color ?? ink.mark, left, y, left + width, y);
+    ctx.fillStyle = threshold.color ?? ink.text;
+    // Below its line where there is no room above.
+    const above = y - top > 14 * devicePixelRatio;
+    ctx.fillText(threshold.text, left + 4 * devicePixelRatio, y + (above ? -4 : 12) * devicePixelRatio);
+  }
+  ctx.restore();
+}
+
+function strokeLine(
+  ctx: CanvasRenderingContext2D,
+  color: string,
+  x0: number,
+  y0: number,
+  x1: number,
+  y1: number,
+): void {
+  ctx.strokeStyle = color;
+  ctx.beginPath();
+  ctx.moveTo(x0, y0);
+  ctx.lineTo(x1, y1);
+  ctx.stroke();
+}
