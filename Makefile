@@ -6,6 +6,8 @@ SEED ?= 0
 COUNT ?= 200
 EXAMPLES ?= 200
 JOBS ?= 2
+CLUSTERS ?= 3
+LONG := tests/faults/test_fault_networks.py tests/faults/test_fault_commits.py tests/e2e/test_ic_ops.py tests/e2e/test_crashes.py
 
 # Looks like a secret and is none: made-up tokens and keys in tests, digests in fixtures. A single line is excepted in its own file by
 # the comment "pragma: allowlist secret".
@@ -50,10 +52,11 @@ check: install  ## what a person runs before a commit, and CI after it
 audit: install  ## known vulnerabilities of what is pinned, however long the database takes
 	$(BIN)/python scripts/audit.py --wait
 
+# Of the second half the longest come first, so that no core is idle at the end; they wait for leases and networks, so three files at a time.
 test: check web  ## the whole suite, fast tests first, JOBS files at a time
 	$(BIN)/python scripts/web.py test
 	$(BIN)/pytest -n $(JOBS) --dist loadfile tests/unit tests/transcripts tests/property tests/simulation tests/integration tests/training
-	$(BIN)/pytest -n $(JOBS) --dist loadfile tests/e2e tests/faults tests/browser
+	$(BIN)/pytest -n $(CLUSTERS) --dist loadfile --no-loadscope-reorder $(LONG) tests/e2e tests/faults tests/browser
 
 sim: install  ## COUNT simulated clusters from SEED on: the real host and clients under breaks, kills, full disks and a busy person
 	$(BIN)/python -m gswarm.simulator --seed $(SEED) --count $(COUNT)

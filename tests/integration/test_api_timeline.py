@@ -1,10 +1,11 @@
-"""The timeline: which chunk had which slot when, over a real plan and its chronicle."""
+"""The timeline: which chunk had which slot when, over a real plan and its chronicle; and charts of some owners only."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import sqlite3
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from api_host import CLIENT, ApiHost, api_host, with_runs
 from gswarm.domain.ids import RunId, SlotId
 from gswarm.domain.messages import StepMetrics
 from gswarm.domain.plan import Failure
+from gswarm.domain.samples import SampleBatch, SampleColumns
 from gswarm.host import chunk_book
 from gswarm.host.chunk_book import ChunkBook, Outcome, read_chunks
 from gswarm.scheduler.events import ChunkFailed, ChunkTrained
@@ -28,9 +30,9 @@ def api(tmp_path: Path) -> Iterator[ApiHost]:
         yield made
 
 
-def get(api: ApiHost, **params: Any) -> httpx.Response:
+def get(api: ApiHost, path: str = "timeline", **params: Any) -> httpx.Response:
     headers = {"Authorization": f"Bearer {api.bearer['viewer']}"}
-    return httpx.get(f"{api.url}/api/v1/timeline", params=params, headers=headers, timeout=20)
+    return httpx.get(f"{api.url}/api/v1/{path}", params=params, headers=headers, timeout=20)
 
 
 def ask(api: ApiHost, **params: Any) -> Any:
@@ -139,3 +141,22 @@ def test_a_chunk_whose_end_is_heard_late_is_no_dropped_one(api: ApiHost) -> None
     again = ChunkBook(database)
     again.look_at(api.state, [slot], 30.0)
     assert not again.has_news, "what was open before a restart goes on"
+
+
+def test_charts_show_the_shares_of_chosen_owners_and_devices_as_ever(api: ApiHost) -> None:
+    at_s = time.time() - 10
+    stamp = struct.pack("<q", round(at_s * 1e6))
+    columns = (
+        SampleColumns("gpu:0", "", ("gpu_power",), stamp, struct.pack("<d", 360.0)),
+        SampleColumns("gpu:0", "run:r1", ("process_memory_used",), stamp, struct.pack("<d", 5e9)),
+        SampleColumns("gpu:0", "outsider:ann", ("process_memory_used",), stamp, struct.pack("<d", 1e9)),
+    )
+    api.profiler.samples.append(CLIENT, SampleBatch("0123456789abcdef", 1, columns))
+
+    def owners(metric: str, **params: str) -> list[str]:
+        return [line["owner"] for line in get(api, "profiler/query", metric=metric, **params).json()["series"]]
+
+    assert sorted(owners("process_memory_used")) == ["outsider:ann", "run:r1"]
+    assert owners("process_memory_used", owners="outsider:ann") == ["outsider:ann"]
+    assert owners("process_memory_used", owners="outsider:bob") == []
+    assert owners("gpu_power", owners="outsider:ann") == [""]

@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { useMemo } from "react";
+import { useEffect, useMemo, useState } from "react";
 import type { ExperimentView } from "@/api/experiments";
 import { checkpointsQuery, type RunView } from "@/api/runs";
 import { useTheme } from "@/app/theme";
@@ -43,7 +43,12 @@ export function CurvePanel(props: CurvePanelProps) {
   const [chosen, setMetric] = useUrlState(props.param, NAME);
   const devices = Number((experiment.spec.resources as { gpus_per_run?: number } | undefined)?.gpus_per_run ?? 1);
   const metric = chosen || props.wanted;
-  const { data, isPending } = useCurves(experiment.id, metric, runs, stepsOf(range, runs, axis, devices));
+  const [isDense, setDense] = useState(false);
+  const steps = isDense ? stepsOf(range, runs, axis, devices) : null;
+  const { data, isPending } = useCurves(experiment.id, metric, runs, steps);
+  // Evaluations are few: they are all there, and a zoom that read only some of them would cut their lines at its edges.
+  const hasTimes = data?.curves.some((curve) => curve.at !== null) ?? false;
+  useEffect(() => setDense(hasTimes), [hasTimes]);
   // Evaluations have no times of their own: those of the training steps before them stand for them.
   const { data: clock } = useCurves(experiment.id, axis === "time" ? CLOCK : "", runs, null);
   const metrics = data?.metrics ?? [];

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Answer, AnswerLine, Note } from "@/api/profiler-query";
+import { runColor } from "@/lib/run-color";
 import { chartModel, marksOf } from "./chart-model";
 import { csvOf } from "./csv";
 import { figuresOf, gridded, isSilent } from "./grid";
@@ -108,6 +109,19 @@ describe("a chart", () => {
     expect(
       chartModel({ ...PANEL, unit: "celsius" }, answer([line("gpu:0", [40, 60])]), null, NOTHING, null, "light").rangeY,
     ).toBeUndefined();
+  });
+
+  it("gives a run's own lines its colour", () => {
+    const share = line("gpu:0", [1], { owner: "run:r7", run: "r7" });
+    const [own, sum] = chartModel(
+      PANEL,
+      answer([share, line("", [2], { client: "", run: "r7" })]),
+      null,
+      NOTHING,
+      null,
+      "dark",
+    ).lines;
+    expect([own?.color, sum?.color]).toEqual([runColor("r7", "dark"), runColor("r7", "dark")]);
   });
 
   it("holds no more than was chosen", () => {

@@ -53,7 +53,7 @@ export function chartModel(
     const word = panel.metrics.length > 1 ? panel.words[panel.metrics.indexOf(line.metric)] : undefined;
     const place = names.indexOf(series);
     // A run has its own colour everywhere; other lines take the palette in order.
-    const colored = line.run && !line.client ? line.run : String(place);
+    const colored = line.run && (line.owner !== "" || line.client === "") ? line.run : String(place);
     return {
       key: `${line.metric} ${series}`,
       series,

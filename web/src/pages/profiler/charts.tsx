@@ -8,6 +8,7 @@ import { plural } from "@/lib/format";
 import { ErrorNotice } from "@/ui/notice";
 import { NoteList } from "./note-list";
 import { PanelCard } from "./panel-card";
+import { ProcessTable } from "./process-table";
 import { GROUPS, type PanelSpec, panelsOf } from "./panels";
 import css from "./profiler.module.css";
 import { Toolbar } from "./toolbar";
@@ -47,6 +48,9 @@ export function Charts({ state }: { state: ProfilerState }) {
                   <PanelCard key={panel.id} panel={panel} {...shared} />
                 ))}
               </div>
+            )}
+            {group === "process" && !state.closed.includes(group) && (
+              <ProcessTable devices={devices ?? NOTHING} selection={state.selection} />
             )}
           </section>
         ))

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Device, Latest } from "@/api/profiler";
 import type { PanelSpec } from "./panels";
-import { LINES_MAX, lineKey, type Selection, seriesCount, TOP, wishOf } from "./selection";
+import { LINES_MAX, lineKey, ownerLabel, processRows, type Selection, seriesCount, TOP, wishOf } from "./selection";
 import { THRESHOLDS } from "./thresholds";
 
 function cluster(clients: number, gpus: number): Device[] {
@@ -85,6 +85,17 @@ describe("how much there is to see", () => {
     const of3 = wishOf(panel("gpu"), { ...ALL, aggregate: "top", clients: ["c3"] }, [], latest, 400);
     expect(of3.wish.clients).toEqual(["c3"]);
   });
+});
+
+it("lists the processes on what is chosen", () => {
+  const devices = cluster(2, 2);
+  expect(processRows(devices, ALL)).toHaveLength(4);
+  expect(processRows(devices, { ...ALL, clients: ["c1"], gpus: ["gpu:0"] })).toMatchObject([
+    { client: "c1", device: "gpu:0" },
+  ]);
+  expect(processRows(devices, { ...ALL, runs: ["r1"] })).toHaveLength(4);
+  expect(processRows(devices, { ...ALL, owners: ["outsider:ann"] })).toHaveLength(0);
+  expect([ownerLabel("outsider:ann"), ownerLabel("run:r1")]).toEqual(["ann (not of gswarm)", "run r1"]);
 });
 
 it("one series has one key in all panels", () => {

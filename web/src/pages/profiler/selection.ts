@@ -1,5 +1,5 @@
 /** What is chosen, what that means for a panel, and what is shown where it is too much to look at. Pure. */
-import type { Device, Latest } from "@/api/profiler";
+import type { Device, DeviceProcess, Latest } from "@/api/profiler";
 import type { Aggregate, AnswerLine, By, Wish } from "@/api/profiler-query";
 import { plural } from "@/lib/format";
 import type { PanelSpec } from "./panels";
@@ -111,4 +111,24 @@ function topOf(panel: PanelSpec, wish: Wish, selection: Selection, latest: Lates
 /** Whose line it is; the same in every panel. */
 export function lineKey(line: Pick<AnswerLine, "client" | "device" | "owner" | "run">): string {
   return [line.client, line.device, line.owner || line.run].filter(Boolean).join("/") || "all";
+}
+
+/** `outsider:alice` is a person from outside of gswarm. */
+export function ownerLabel(owner: string): string {
+  const [kind, name = ""] = owner.split(":");
+  return kind === "outsider" ? `${name} (not of gswarm)` : `${kind} ${name}`;
+}
+
+export interface ProcessRow extends DeviceProcess {
+  readonly client: string;
+  readonly device: string;
+}
+
+/** The processes on what is chosen. */
+export function processRows(devices: readonly Device[], { clients, gpus, runs, owners }: Selection): ProcessRow[] {
+  const has = (chosen: readonly string[], name: string) => chosen.length === 0 || chosen.includes(name);
+  return devices
+    .filter((one) => has(clients, one.client) && has(gpus, one.device))
+    .flatMap(({ client, device, processes }) => processes.map((process) => ({ ...process, client, device })))
+    .filter(({ owner }) => has(owners, owner) && (runs.length === 0 || runs.includes(owner.replace(/^run:/, ""))));
 }

@@ -8,7 +8,7 @@ import { Button } from "@/ui/button";
 import { Select } from "@/ui/field";
 import { MultiSelect, type Option } from "@/ui/multi-select";
 import css from "./profiler.module.css";
-import { type Gathering, TOP } from "./selection";
+import { type Gathering, ownerLabel, TOP } from "./selection";
 import type { ProfilerState } from "./use-state";
 
 const GATHERINGS: readonly { value: Gathering; label: string }[] = [
@@ -56,7 +56,7 @@ interface Options {
   readonly owners: readonly Option[];
 }
 
-export function optionsOf(devices: readonly Device[]): Options {
+function optionsOf(devices: readonly Device[]): Options {
   const sorted = (names: Iterable<string>) =>
     [...new Set(names)].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
   const gpus = devices.filter((one) => one.kind === "gpu" || one.kind === "mig");
@@ -66,10 +66,4 @@ export function optionsOf(devices: readonly Device[]): Options {
     gpus: sorted(gpus.map((one) => one.device)).map((value) => ({ value })),
     owners: sorted(owners).map((value) => ({ value, label: ownerLabel(value) })),
   };
-}
-
-/** `outsider:alice` is a person from outside of gswarm. */
-function ownerLabel(owner: string): string {
-  const [kind, name = ""] = owner.split(":");
-  return kind === "outsider" ? `${name} (not of gswarm)` : `${kind} ${name}`;
 }

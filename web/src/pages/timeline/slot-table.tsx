@@ -57,7 +57,7 @@ export function SlotTable({ gantt, view, now }: { gantt: Gantt; view: View; now:
           ...shares,
         };
       }),
-    [gantt, view.from, view.to, now],
+    [gantt, view, now],
   );
   return (
     <Panel title="Slots in this range" flush>

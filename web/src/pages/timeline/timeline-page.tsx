@@ -41,12 +41,13 @@ export function Component() {
   const gantt = useMemo(() => ganttOf(data), [data]);
   const moving = useView(range, setRange);
   const strips = useStrips(range, gantt.rows);
-  const { view, now, move } = moving;
+  const { view, rest, now, move } = moving;
   const shares = useMemo(
-    () => gantt.rows.map((row) => sharesOf(row.bars, view.from, view.to, now)).reduce(added, NOTHING),
-    [gantt, view.from, view.to, now],
+    () => gantt.rows.map((row) => sharesOf(row.bars, rest.from, rest.to, now)).reduce(added, NOTHING),
+    [gantt, rest, now],
   );
   const runs = useMemo(() => [...new Set([...gantt.byKey.values()].map((bar) => bar.run))].sort(byNumber), [gantt]);
+  const table = useMemo(() => <SlotTable gantt={gantt} view={rest} now={now} />, [gantt, rest, now]);
   const bar = selected === null ? undefined : gantt.byKey.get(selected);
   const summary = data ? summaryText(gantt, shares) : "";
   const zoom = (factor: number) => move((one) => zoomed(one, factor, (one.from + one.to) / 2));
@@ -116,7 +117,7 @@ export function Component() {
         )}
       </Panel>
       {bar && <ChunkPanel bar={bar} now={now} />}
-      {gantt.rows.length > 0 && <SlotTable gantt={gantt} view={view} now={now} />}
+      {gantt.rows.length > 0 && table}
     </Page>
   );
 }

@@ -221,6 +221,7 @@ function drawMarks(plot: uPlot, props: PlotProps, ink: { text: string; mark: str
   }
   for (const threshold of props.thresholds ?? []) {
     const y = Math.round(plot.valToPos(threshold.value, "y", true));
+    if (y < top || y > top + height) continue;
     strokeLine(ctx, threshold.color ?? ink.mark, left, y, left + width, y);
     ctx.fillStyle = threshold.color ?? ink.text;
     // Below its line where there is no room above.
