@@ -69,7 +69,7 @@ def test_the_local_host_is_found_by_its_files(tmp_path: Path) -> None:
 
 def test_stop_never_signals_another_process(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-c", "import sys; print(); sys.stdin.read()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     process.stdout.readline()
