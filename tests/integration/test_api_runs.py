@@ -257,6 +257,22 @@ def test_results_are_sorted_by_the_metric_and_runs_without_one_come_last(api: Ap
     assert [row["id"] for row in host.results("tiny")] == [first, third]
 
 
+def test_importance_compares_the_runs_by_what_they_are(api: ApiHost, host: Host) -> None:
+    """Clones count with all that they have from their parents, not only with what was changed."""
+    first, second, third = with_runs(api, slots=3)
+    for run, loss in ((first, 1.0), (second, 2.0), (third, 3.0)):
+        api.train(run, eval_loss=loss)
+    little = host.importance("tiny")
+    assert (little["runs"], little["runs_min"], little["parameters"]) == (3, 4, [])
+    api.train(host.clone_run(first, {"weight_decay": 0.1})["id"], eval_loss=1.0)
+    found = host.importance("tiny")
+    assert (found["metric"], found["runs"]) == ({"name": "eval_loss", "goal": "minimize"}, 4)
+    assert [one["name"] for one in found["parameters"]][0] == "learning_rate"
+    assert sum(one["share"] for one in found["parameters"]) == pytest.approx(1.0)
+    with pytest.raises(NotFoundError):
+        host.importance("none")
+
+
 def test_the_timeline_has_every_commit(api: ApiHost, host: Host) -> None:
     first = with_runs(api)[0]
     for _ in range(3):

@@ -120,6 +120,10 @@ class Host:
         """Rows and the metric they are sorted by."""
         return self._get(f"/experiments/{_part(ref)}/results", metric=metric)
 
+    def importance(self, ref: str) -> Json:
+        """Which parameters made the difference between the runs."""
+        return self._get(f"/experiments/{_part(ref)}/importance")
+
     def explain_experiment(self, ref: str) -> Json:
         return self._get(f"/experiments/{_part(ref)}/explain")
 

@@ -1,7 +1,7 @@
 /** Experiments and the runs of one. */
 import { queryOptions } from "@tanstack/react-query";
 import { api, newRequestKey, taken } from "./client";
-import type { ExperimentView, RunView, TimelineView } from "./schema";
+import type { ExperimentView, ImportanceView, RunView, TimelineView } from "./schema";
 
 export type { ExperimentView, TimelineView } from "./schema";
 
@@ -49,6 +49,14 @@ export function runListQuery(experiment: string) {
           }),
         ),
       ),
+  });
+}
+
+export function importanceQuery(experiment: string) {
+  return queryOptions({
+    queryKey: ["experiment", experiment, "importance"],
+    queryFn: (): Promise<ImportanceView> =>
+      taken(api.GET("/api/v1/experiments/{experiment}/importance", { params: { path: { experiment } } })),
   });
 }
 

@@ -78,6 +78,7 @@ ROUTES = (
     ApiRoute("GET", "/experiments/{experiment}/runs", VIEWER, experiments.experiment_runs),
     ApiRoute("GET", "/experiments/{experiment}/results", VIEWER, experiments.experiment_results),
     ApiRoute("GET", "/experiments/{experiment}/metrics", VIEWER, curves.experiment_metrics),
+    ApiRoute("GET", "/experiments/{experiment}/importance", VIEWER, experiments.experiment_importance),
     ApiRoute("GET", "/experiments/{experiment}/timeline", VIEWER, experiments.experiment_timeline),
     ApiRoute("GET", "/experiments/{experiment}/explain", VIEWER, experiments.experiment_explain),
     ApiRoute("POST", "/experiments/{experiment}/stop", OPERATOR, experiments.stop_experiment),

@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Query, Request, Response
 
 from gswarm.domain.errors import InvalidInputError, NotFoundError
-from gswarm.domain.ids import ExperimentId
+from gswarm.domain.ids import ExperimentId, RunId
 from gswarm.domain.parse import DEFAULT_NAME, ParsedExperiment, experiment_to_dict, parse_experiment_verbose, run_spec_to_dict
 from gswarm.domain.plan import Experiment, ExperimentState, RunOp
 from gswarm.domain.spec import Goal, Metric
@@ -20,6 +20,7 @@ from gswarm.host.api.runs import run_views
 from gswarm.scheduler.events import ExperimentOpRequested, ExperimentSubmitted
 from gswarm.scheduler.explain import explain_experiment
 from gswarm.search.expand import ExpandedRun, expand
+from gswarm.search.importance import RUNS_MIN, Trial, importances
 from gswarm.search.yaml_file import load_yaml
 
 Name = Annotated[str | None, Query(max_length=63, description="Takes the place of the file's own name.")]
@@ -117,6 +118,25 @@ async def experiment_results(services: ServicesDep, experiment: str, metric: str
     if metric is not None and known and metric not in known:
         raise NotFoundError(f"no run of {found.id} has the metric {metric!r}", f"there are: {', '.join(sorted(known))}")
     return views.results_view(state, found, _metric(found, metric))
+
+
+async def experiment_importance(services: ServicesDep, experiment: str, metric: str | None = None) -> models.ImportanceView:
+    """How much of the differences between the runs' best values each parameter explains (Optuna's PED-ANOVA)."""
+    state = services.loop.state
+    found = state.find_experiment(experiment)
+    board = views.results_view(state, found, _metric(found, metric))
+    runs = [(state.runs[RunId(row.id)], row.value) for row in board.rows if row.value is not None]
+    keys = sorted({key for run, _ in runs for key, _ in run.changes})
+    specs = [(run_spec_to_dict(run.spec), value) for run, value in runs]
+    trials = [Trial({key: str(spec.get(key)) for key in keys}, value) for spec, value in specs]
+    shares = await asyncio.to_thread(importances, trials, is_minimized=board.metric.goal == Goal.MINIMIZE)
+    return models.ImportanceView(
+        experiment=found.id,
+        metric=board.metric,
+        runs=len(trials),
+        runs_min=RUNS_MIN,
+        parameters=[models.ParameterShare(name=name, share=share) for name, share in shares],
+    )
 
 
 def _metric(experiment: Experiment, name: str | None) -> Metric:

@@ -171,6 +171,21 @@ class ResultsView(Model):
     rows: list[ResultRow]
 
 
+class ParameterShare(Model):
+    name: str
+    share: float = Field(description="0..1; all together are 1.")
+
+
+class ImportanceView(Model):
+    """Which parameters made the difference between the runs, largest share first; empty while nothing can be said."""
+
+    experiment: str
+    metric: MetricView
+    runs: int = Field(description="Runs with a value that were compared.")
+    runs_min: int = Field(description="With fewer nothing is said.")
+    parameters: list[ParameterShare]
+
+
 class TimelineChunk(Model):
     """One commit: the steps since the commit before."""
 

@@ -13,6 +13,7 @@ import { ComparePanel } from "./compare-panel";
 import { CurvePanels } from "./curve-panels";
 import { Facts } from "./facts";
 import { ExperimentOps } from "./experiment-ops";
+import { ImportancePanel } from "./importance-panel";
 import { ParallelPanel } from "./parallel-panel";
 import { RunsPanel } from "./runs-panel";
 import { alive, useRunFilter } from "./use-run-filter";
@@ -59,6 +60,7 @@ function Runs({ experiment }: { experiment: ExperimentView }) {
       {view.only.length > 1 && <ComparePanel experiment={experiment} runs={view.drawn} />}
       <ChunkPanel experiment={experiment} runs={alive(view.shown)} />
       <ParallelPanel experiment={experiment} runs={alive(view.shown)} />
+      <ImportancePanel experiment={experiment} />
     </>
   );
 }
