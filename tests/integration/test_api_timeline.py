@@ -64,6 +64,7 @@ def test_chunks_lie_on_their_slots_one_behind_the_other(api: ApiHost) -> None:
     api.train(run)
     settled(api)
     answer = ask(api)
+    assert all(0 < row["since"] <= time.time() for row in answer["slots"])
     assert [(row["slot"], row["client"], row["device"]) for row in answer["slots"]] == [
         (f"{CLIENT}/0", CLIENT, "slot:0"),
         (f"{CLIENT}/1", CLIENT, "slot:1"),

@@ -49,6 +49,18 @@ def test_one_range_after_another() -> None:
     assert meter.run == R2
 
 
+def test_a_range_of_the_same_run_trains_while_the_one_before_is_still_written() -> None:
+    meter = SlotMeter(0.0)
+    meter.sent(train(R1, to_step=1), 0.0)
+    meter.sent(train(R1, generation=2, to_step=4), 0.0)
+    meter.heard(p.RangeStarted(R1, 1, was_hot=True, setup_s=0.0), 0.0)
+    meter.heard(step(R1, 1, 1.0), 1.0)
+    meter.heard(p.RangeStarted(R1, 2, was_hot=True, setup_s=0.0), 1.0)
+    meter.heard(trained(R1, eval_time_s=0.0), 1.5)
+    meter.heard(step(R1, 2, 2.0, generation=2), 2.0)
+    assert split(meter.shares(4.0)) == [(1, 0, 0)] * 4
+
+
 def test_nothing_follows_a_range() -> None:
     meter = SlotMeter(0.0)
     meter.sent(train(R1, to_step=1), 0.0)

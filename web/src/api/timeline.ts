@@ -8,6 +8,8 @@ export interface SlotRow {
   readonly client: string;
   /** Of the profiler: `gpu:0`, or `slot:0` where the slot has no GPU. */
   readonly device: string;
+  /** Known from then on; before that it was nobody's idle slot. */
+  readonly since: number;
 }
 
 export interface ChunkBar {

@@ -94,8 +94,8 @@ class SlotMeter:
         self._known_s = self._window_s = now_s
         self._runs: dict[RunId, _Run] = {}
         self._steps: dict[RunId, _Steps] = {}
-        self.run: RunId | None = None
-        """Whose range began last: the process trains it, or is done with it."""
+        self._range: tuple[RunId, int] | None = None
+        """Run and generation of the range that began last: the process trains it, or is done with it. The next one is often the same run's."""
 
     # ---- what happens ----------------------------------------------------------------------------------------------
 
@@ -113,15 +113,15 @@ class SlotMeter:
 
     def heard(self, event: protocol.TrainerEvent, now_s: float) -> None:
         match event:
-            case protocol.RangeStarted(run=run, setup_s=setup_s):
+            case protocol.RangeStarted(run=run, generation=generation, setup_s=setup_s):
                 if self._use is not Use.SWAP:
                     self._mark(Use.TRAIN, now_s - setup_s)
                 self._mark(Use.SWAP, now_s)
-                self._use, self.run = Use.TRAIN, run
+                self._use, self._range = Use.TRAIN, (run, generation)
             case protocol.StepDone():
                 self._step(event)
             case protocol.RangeTrained(run=run, generation=generation, eval_time_s=eval_time_s):
-                if self._use is None and self.run == run:
+                if self._use is None and self._range == (run, generation):
                     self._mark(Use.TRAIN, min(self._last_step_s + eval_time_s, now_s))
                     self._use = Use.IDLE
                 self._over(run, generation, now_s)
@@ -134,7 +134,12 @@ class SlotMeter:
         """The process is gone, and all that it had."""
         self._pending.clear()
         self._turn(Use.IDLE, now_s)
-        self.run = None
+        self._range = None
+
+    @property
+    def run(self) -> RunId | None:
+        """Whose range began last."""
+        return self._range[0] if self._range is not None else None
 
     def _step(self, event: protocol.StepDone) -> None:
         values = dict(event.values)
@@ -164,11 +169,11 @@ class SlotMeter:
 
     def _over(self, run: RunId, generation: int, now_s: float) -> None:
         self._pending = [one for one in self._pending if one[:2] != (run, generation)]
-        if self._use is None or (self._use is Use.TRAIN and self.run != run):
+        if self._use is None or (self._use is Use.TRAIN and self._range != (run, generation)):
             return  # the next range trains already, or is told of in a moment
         if not self._pending:
             self._turn(Use.IDLE, now_s)
-        elif self._use is Use.IDLE or self.run == run:
+        elif self._use is Use.IDLE or self._range == (run, generation):
             self._turn(Use.SWAP, now_s)
 
     def _turn(self, use: Use, now_s: float) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from gswarm.domain.ids import ExperimentId
+from gswarm.domain.ids import ExperimentId, SlotId
 from gswarm.host.api.deps import ServicesDep
 from gswarm.host.api.profiler import From, To, range_of
 from gswarm.host.chunk_book import ChunkTime
@@ -26,6 +26,7 @@ class SlotRow(_Model):
     slot: str
     client: str
     device: str = Field(description="Of the profiler: gpu:0, or slot:0 where the slot has no GPU.")
+    since: float = Field(description="Known from then on: when its client registered last, or its first chunk of the range began.")
 
 
 class ChunkBar(_Model):
@@ -63,15 +64,17 @@ async def cluster_timeline(
     """Which chunk had which slot when: a slot's time that no chunk has was idle."""
     from_s, to_s = range_of(from_, to, services.clock())
     only = services.state.find_experiment(experiment).id if experiment is not None else None
-    now = {
-        spec.id: SlotRow(slot=spec.id, client=slot.client, device=_device(spec.id, spec.device))
-        for slot in services.state.slots.values()
-        for spec in (slot.spec,)
-    }
     chunks, complete = await asyncio.to_thread(_chunks, services, from_s, to_s, only, limit)
-    gone = {bar.slot: SlotRow(slot=bar.slot, client=bar.slot.rpartition("/")[0], device=_device(bar.slot, "")) for bar in chunks}
-    rows = gone | now if only is None else gone | {slot: row for slot, row in now.items() if slot in gone}
-    return TimelineRange(from_=from_s, to=to_s, slots=[rows[slot] for slot in sorted(rows, key=_order)], chunks=chunks, complete=complete)
+    first_s = {bar.slot: bar.from_ for bar in reversed(chunks)}
+    known = {slot_id: slot for slot_id, slot in services.state.slots.items() if only is None or slot_id in first_s}
+    rows = []
+    for slot in sorted({*first_s, *known}, key=_order):
+        record = known.get(SlotId(slot))
+        device = _device(slot, record.spec.device if record is not None else "")
+        client = services.state.clients.get(record.client) if record is not None else None
+        since_s = min(first_s.get(slot, to_s), client.registered_at_s if client is not None else to_s)
+        rows.append(SlotRow(slot=slot, client=slot.rpartition("/")[0], device=device, since=since_s))
+    return TimelineRange(from_=from_s, to=to_s, slots=rows, chunks=chunks, complete=complete)
 
 
 def _device(slot: str, device: str) -> str:

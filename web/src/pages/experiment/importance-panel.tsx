@@ -18,7 +18,9 @@ export const ImportancePanel = memo(function ImportancePanel({ experiment }: { e
             <div key={name} className={css.row}>
               <dt>{name}</dt>
               <dd>
-                <Progress share={share} label={name} />
+                <span className={css.track}>
+                  <Progress share={share} label={name} />
+                </span>
                 <span className={css.share}>{formatPercent(share)}</span>
               </dd>
             </div>

@@ -152,7 +152,7 @@ function slotCells(client: ClientView, values: Map<string, Values>): HeatCell[] 
         : { share: isOn ? 1 : client.state === "lost" ? null : 0, text: run ?? "idle" };
     return {
       key: slot.id,
-      label: slot.id.split("/").at(-1) ?? slot.id,
+      label: isOn ? run : (slot.id.split("/").at(-1) ?? slot.id),
       share: known.share,
       text: known.text,
       lines: [slot.device_name || slot.device, run ? `trains ${run}` : slot.explanation],

@@ -32,6 +32,7 @@ export function Charts({ state }: { state: ProfilerState }) {
     return () => window.removeEventListener("keydown", leave);
   }, [big, setPanel]);
   const shared = { state, devices, notes };
+  const withoutGpu = devices !== undefined && !devices.some((one) => one.kind === "gpu" || one.kind === "mig");
   return (
     <>
       <Toolbar state={state} devices={devices ?? NOTHING} />
@@ -39,54 +40,72 @@ export function Charts({ state }: { state: ProfilerState }) {
       {big ? (
         <PanelCard key={big.id} panel={big} {...shared} big />
       ) : (
-        groupsOf(panels).map(([group, title, own]) => (
-          <section key={group} aria-label={title} className={css.group}>
-            <GroupHead group={group} title={title} count={own.length} state={state} />
-            {!state.closed.includes(group) && (
-              <div className={css.grid}>
-                {own.map((panel) => (
-                  <PanelCard key={panel.id} panel={panel} {...shared} />
-                ))}
-              </div>
-            )}
-            {group === "process" && !state.closed.includes(group) && (
-              <ProcessTable devices={devices ?? NOTHING} selection={state.selection} />
-            )}
-          </section>
-        ))
+        groupsOf(panels, withoutGpu).map(({ group, title, own, isEmpty }) => {
+          // The address names what is not as usual; a group of which there is no device is usually closed.
+          const isClosed = state.closed.includes(group) !== isEmpty;
+          const note = isEmpty ? "no GPU reports" : plural(own.length, "panel");
+          return (
+            <section key={group} aria-label={title} className={css.group}>
+              <GroupHead group={group} title={title} note={note} isClosed={isClosed} state={state} />
+              {!isClosed && (
+                <div className={css.grid}>
+                  {own.map((panel) => (
+                    <PanelCard key={panel.id} panel={panel} {...shared} />
+                  ))}
+                </div>
+              )}
+              {group === "process" && !isClosed && (
+                <ProcessTable devices={devices ?? NOTHING} selection={state.selection} />
+              )}
+            </section>
+          );
+        })
       )}
       <NoteList notes={notes} state={state} />
     </>
   );
 }
 
-function groupsOf(panels: readonly PanelSpec[]): (readonly [string, string, readonly PanelSpec[]])[] {
-  const names = [...new Set(panels.map((panel) => panel.group))];
+interface Group {
+  readonly group: string;
+  readonly title: string;
+  readonly own: readonly PanelSpec[];
+  readonly isEmpty: boolean;
+}
+
+/** Groups that cannot have anything come last. */
+function groupsOf(panels: readonly PanelSpec[], withoutGpu: boolean): readonly Group[] {
   const titles = new Map(GROUPS);
-  return names.map((group) => [group, titles.get(group) ?? group, panels.filter((panel) => panel.group === group)]);
+  const groups = [...new Set(panels.map((panel) => panel.group))].map((group) => ({
+    group,
+    title: titles.get(group) ?? group,
+    own: panels.filter((panel) => panel.group === group),
+    isEmpty: withoutGpu && (group === "gpu" || group === "process"),
+  }));
+  return [...groups.filter((one) => !one.isEmpty), ...groups.filter((one) => one.isEmpty)];
 }
 
 interface GroupHeadProps {
   group: string;
   title: string;
-  count: number;
+  note: string;
+  isClosed: boolean;
   state: ProfilerState;
 }
 
-function GroupHead({ group, title, count, state }: GroupHeadProps) {
+function GroupHead({ group, title, note, isClosed, state }: GroupHeadProps) {
   const { closed, setClosed } = state;
-  const isClosed = closed.includes(group);
   const Sign = isClosed ? ChevronRight : ChevronDown;
   return (
     <button
       type="button"
       className={css.groupHead}
       aria-expanded={!isClosed}
-      onClick={() => setClosed(isClosed ? closed.filter((one) => one !== group) : [...closed, group])}
+      onClick={() => setClosed(closed.includes(group) ? closed.filter((one) => one !== group) : [...closed, group])}
     >
       <Sign size={14} aria-hidden />
       {title}
-      <span className="muted">{plural(count, "panel")}</span>
+      <span className="muted">{note}</span>
     </button>
   );
 }

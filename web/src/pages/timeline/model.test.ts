@@ -10,6 +10,7 @@ import {
   isStep,
   NOTHING,
   partsOf,
+  rowShares,
   sharesOf,
   stacked,
   summaryText,
@@ -28,9 +29,9 @@ const DATA: TimelineRange = {
   from: 0,
   to: 100,
   slots: [
-    { slot: "a/0", client: "a", device: "gpu:0" },
-    { slot: "a/1", client: "a", device: "gpu:1" },
-    { slot: "b/0", client: "b", device: "gpu:0" },
+    { slot: "a/0", client: "a", device: "gpu:0", since: 0 },
+    { slot: "a/1", client: "a", device: "gpu:1", since: 0 },
+    { slot: "b/0", client: "b", device: "gpu:0", since: 0 },
   ],
   chunks: [
     chunk("a/0", "r1", 0, 20),
@@ -100,6 +101,9 @@ describe("what time went into", () => {
     expect(sharesOf([], 0, 100, 80).idle).toBe(80);
     expect(sharesOf(ROW, 90, 100, 80).idle).toBe(0);
     expect(added(NOTHING, sharesOf([], 0, 10, 80)).idle).toBe(10);
+    const late = { slot: "b/1", client: "b", device: "gpu:1", since: 60, bars: [] };
+    expect(rowShares(late, 0, 100, 80).idle).toBe(20);
+    expect(rowShares(late, 0, 50, 80).idle).toBe(0);
   });
 
   it("stacks the slots' shares so that they make the whole", () => {

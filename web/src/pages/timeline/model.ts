@@ -141,6 +141,11 @@ export function sharesOf(bars: readonly Bar[], from: number, to: number, now: nu
   return { ...sum, idle };
 }
 
+/** Of a slot, from when it was known. */
+export function rowShares(row: Row, from: number, to: number, now: number): Shares {
+  return sharesOf(row.bars, Math.max(from, row.since), to, now);
+}
+
 export function added(a: Shares, b: Shares): Shares {
   return {
     setup: a.setup + b.setup,

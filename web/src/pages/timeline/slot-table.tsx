@@ -4,7 +4,7 @@ import { formatDuration, formatPercent } from "@/lib/format";
 import { sortCodec, useUrlState } from "@/lib/url-state";
 import { Panel } from "@/ui/panel";
 import { type Column, DataTable } from "@/ui/table/data-table";
-import { type Gantt, type Shares, sharesOf } from "./model";
+import { type Gantt, type Shares, rowShares } from "./model";
 import type { View } from "./view";
 
 interface SlotUse extends Shares {
@@ -47,7 +47,7 @@ export function SlotTable({ gantt, view, now }: { gantt: Gantt; view: View; now:
   const rows = useMemo(
     () =>
       gantt.rows.map((row): SlotUse => {
-        const shares = sharesOf(row.bars, view.from, view.to, now);
+        const shares = rowShares(row, view.from, view.to, now);
         const bars = row.bars.filter((bar) => bar.from < view.to && (bar.to ?? now) > view.from);
         return {
           slot: row.slot,

@@ -16,7 +16,7 @@ import { TimeRangePicker } from "@/ui/time-range/time-range-picker";
 import { ChunkPanel } from "./chunk-panel";
 import { Gantt } from "./gantt";
 import { Legend } from "./legend";
-import { added, ganttOf, NOTHING, sharesOf, summaryText } from "./model";
+import { added, ganttOf, NOTHING, rowShares, summaryText } from "./model";
 import { SlotTable } from "./slot-table";
 import css from "./timeline.module.css";
 import { useFreshTimeline } from "./use-fresh";
@@ -43,7 +43,7 @@ export function Component() {
   const strips = useStrips(range, gantt.rows);
   const { view, rest, now, move } = moving;
   const shares = useMemo(
-    () => gantt.rows.map((row) => sharesOf(row.bars, rest.from, rest.to, now)).reduce(added, NOTHING),
+    () => gantt.rows.map((row) => rowShares(row, rest.from, rest.to, now)).reduce(added, NOTHING),
     [gantt, rest, now],
   );
   const runs = useMemo(() => [...new Set([...gantt.byKey.values()].map((bar) => bar.run))].sort(byNumber), [gantt]);
