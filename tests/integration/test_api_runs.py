@@ -267,7 +267,7 @@ def test_importance_compares_the_runs_by_what_they_are(api: ApiHost, host: Host)
     api.train(host.clone_run(first, {"weight_decay": 0.1})["id"], eval_loss=1.0)
     found = host.importance("tiny")
     assert (found["metric"], found["runs"]) == ({"name": "eval_loss", "goal": "minimize"}, 4)
-    assert [one["name"] for one in found["parameters"]][0] == "learning_rate"
+    assert next(one["name"] for one in found["parameters"]) == "learning_rate"
     assert sum(one["share"] for one in found["parameters"]) == pytest.approx(1.0)
     with pytest.raises(NotFoundError):
         host.importance("none")

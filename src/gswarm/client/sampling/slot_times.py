@@ -95,7 +95,7 @@ class SlotMeter:
         self._runs: dict[RunId, _Run] = {}
         self._steps: dict[RunId, _Steps] = {}
         self._range: tuple[RunId, int] | None = None
-        """Run and generation of the range that began last: the process trains it, or is done with it. The next one is often the same run's."""
+        """Run and generation of the range that began last: the process trains it, or is done with it. The next is often the same run's."""
 
     # ---- what happens ----------------------------------------------------------------------------------------------
 

@@ -64,6 +64,9 @@ const INK: Readonly<Record<Theme, { text: string; grid: string; mark: string }>>
 };
 const FONT = '11px "Inter Variable", system-ui, sans-serif';
 const BINARY = Array.from({ length: 61 }, (_, power) => 2 ** power);
+const AXIS_PX_MIN = 60;
+const AXIS_GAP_PX = 14;
+const CHARACTER_PX = 6.2;
 /** How near, in pixels, the pointer must be to a line to bring it forward. */
 const NEAR_PX = 24;
 
@@ -108,7 +111,7 @@ export function makePlot(
       },
       {
         ...axis,
-        size: 60,
+        size: (_plot: uPlot, texts: string[] | null) => axisWidth(texts),
         gap: 6,
         ...(binaryY ? { incrs: BINARY } : {}),
         values: (_plot, at) => at.map((y) => (y === null || y === undefined ? "" : props().formatY(y))),
@@ -140,6 +143,11 @@ export function makePlot(
   });
   plot.over.addEventListener("mouseleave", () => props().onHighlight?.(null));
   return plot;
+}
+
+/** Wide enough for the longest text, and the same for most charts, so that those below each other line up. */
+function axisWidth(texts: readonly string[] | null): number {
+  return Math.max(AXIS_PX_MIN, ...(texts ?? []).map((text) => AXIS_GAP_PX + text.length * CHARACTER_PX));
 }
 
 function bandsOf(lines: readonly Line[]): uPlot.Band[] {
