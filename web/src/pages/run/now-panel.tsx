@@ -35,7 +35,7 @@ function nowFacts(run: RunView, isOver: boolean): Fact[] {
   const client = at?.split("/").slice(0, -1).join("/");
   return [
     [
-      run.slot ? "Trains on" : "Last on",
+      run.slot ? "Trains on" : isOver ? "Slot" : "Last on",
       at ? (
         <>
           {at}
@@ -48,6 +48,8 @@ function nowFacts(run: RunView, isOver: boolean): Fact[] {
             </>
           )}
         </>
+      ) : isOver ? (
+        "no slot holds it"
       ) : (
         "no slot yet"
       ),
