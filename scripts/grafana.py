@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -347,22 +346,7 @@ def render() -> dict[str, str]:
     return {name: make() for name, make in DASHBOARDS.items()}
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a dashboard is not fresh")
-    check: bool = parser.parse_args().check
-    stale = []
-    for name, text in render().items():
-        path = TARGET / name
-        if not path.is_file() or path.read_text(encoding="utf-8") != text:
-            stale.append(name)
-            if not check:
-                path.write_text(text, encoding="utf-8")
-    if check and stale:
-        sys.stderr.write(f"error: {', '.join(stale)} not fresh; run make docs and commit the result\n")
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    from generated import write_or_check
+
+    sys.exit(write_or_check(__doc__, {TARGET / name: text for name, text in render().items()}, "make docs"))

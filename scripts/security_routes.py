@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -54,19 +53,7 @@ def render() -> str:
     return INTRODUCTION + "".join(f"\n## {title}\n\n{body}" for title, body in sections.items())
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page is not fresh")
-    check: bool = parser.parse_args().check
-    wanted = render()
-    if check:
-        is_fresh = TARGET.is_file() and TARGET.read_text(encoding="utf-8") == wanted
-        if not is_fresh:
-            sys.stderr.write(f"error: {TARGET.name} is not fresh; run make docs and commit the result\n")
-        return 0 if is_fresh else 1
-    TARGET.write_text(wanted, encoding="utf-8")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    from generated import write_or_check
+
+    sys.exit(write_or_check(__doc__, {TARGET: render()}, "make docs"))
