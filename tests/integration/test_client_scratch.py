@@ -9,9 +9,9 @@ from pathlib import Path
 from gswarm.client.devices import Devices
 from gswarm.client.trainer_process import Deadlines
 from gswarm.client.trainers import Trainers
-from gswarm.domain.ids import SlotId
+from gswarm.domain.ids import RunId, SlotId
 from gswarm.domain.plan import SlotSpec
-from gswarm.training.protocol import TrainerEvent
+from gswarm.training.protocol import DropRun, Ready, TrainerCommand, TrainerEvent
 
 LEAVES_A_FOLDER = """
 import os, socket, sys, tempfile
@@ -22,6 +22,45 @@ tempfile.mkdtemp(prefix="gswarm-run-")
 client.sendall(encode(Ready(os.getpid(), "cpu")))
 client.recv(1)
 """
+
+
+class Broken:
+    """A listener that fails at the first word."""
+
+    def __init__(self) -> None:
+        self.told = 0
+
+    def heard(self, slot_index: int, event: TrainerEvent) -> None:
+        self.told += 1
+        raise ZeroDivisionError
+
+    def sent(self, slot_index: int, command: TrainerCommand) -> None:
+        raise AssertionError("it was told again")
+
+    def ended(self, slot_index: int) -> None:
+        raise AssertionError("it was told again")
+
+
+async def test_who_listens_cannot_break_what_trains(tmp_path: Path) -> None:
+    ready: asyncio.Queue[TrainerEvent] = asyncio.Queue()
+    broken = Broken()
+    trainers = Trainers(
+        (SlotSpec(SlotId("a/0"), "cpu", 1, 1 << 30, "CPU"),),
+        tmp_path / "logs",
+        lambda slot, epoch, event: ready.put_nowait(event),
+        lambda *_exit: None,
+        Deadlines(),
+        Devices(tmp_path / "devices"),
+        (sys.executable, "-c", LEAVES_A_FOLDER),
+        broken,
+    )
+    for epoch in range(2):
+        trainers.start(0, epoch)
+        assert isinstance(await ready.get(), Ready)
+        trainers.send(0, epoch, DropRun(RunId("r1")))
+        trainers.kill(0, epoch)
+    await trainers.close()
+    assert broken.told == 1
 
 
 async def test_what_a_killed_process_left_goes_before_the_next_one_starts(tmp_path: Path) -> None:

@@ -79,8 +79,7 @@ class Trainers:
         """A process that is gone gets nothing; its end is told by ``on_exit``."""
         running = self._running.get(slot_index)
         if running is not None and running[0] == epoch:
-            if self._listener is not None:
-                self._listener.sent(slot_index, command)
+            self._tell(lambda listener: listener.sent(slot_index, command))
             running[1].send(command)
 
     async def close(self) -> None:
@@ -127,22 +126,27 @@ class Trainers:
             if running is not None and running[0] == epoch:
                 await running[1].kill()
                 self._running.pop(slot_index, None)
-                self._ended(slot_index)
+                self._tell(lambda listener: listener.ended(slot_index))
 
     def _heard(self, slot_index: int, epoch: int, event: TrainerEvent) -> None:
-        if self._listener is not None:
-            self._listener.heard(slot_index, event)
+        self._tell(lambda listener: listener.heard(slot_index, event))
         self._on_event(slot_index, epoch, event)
 
-    def _ended(self, slot_index: int) -> None:
-        if self._listener is not None:
-            self._listener.ended(slot_index)
+    def _tell(self, what: Callable[[Listener], None]) -> None:
+        """Training does not depend on who listens: one that fails hears nothing more."""
+        if self._listener is None:
+            return
+        try:
+            what(self._listener)
+        except Exception:
+            logger.exception("what the trainers do is not measured any more")
+            self._listener = None
 
     def _exited(self, slot_index: int, epoch: int, failure: Failure, accounted: bool) -> None:
         running = self._running.get(slot_index)
         if running is not None and running[0] == epoch:
             del self._running[slot_index]
-            self._ended(slot_index)
+            self._tell(lambda listener: listener.ended(slot_index))
         self._on_exit(slot_index, epoch, failure, accounted)
 
 
