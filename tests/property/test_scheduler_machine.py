@@ -32,6 +32,7 @@ from gswarm.scheduler.events import (
     JobRequested,
     RunCloneRequested,
     RunOpRequested,
+    SlotsOccupied,
     TimerFired,
 )
 from gswarm.scheduler.gangs import Reservations
@@ -192,6 +193,8 @@ class SchedulerMachine(RuleBasedStateMachine):
                 self.shadow.step(event, self.now_s)
             return False
         assert self.shadow.step(event, self.now_s) == effects, "a reloaded state decides otherwise"
+        for sent in only(effects, SendGrant):
+            assert not any(self.state.slots[slot].outsider for slot in sent.grant.slots), "work for a slot that others use"
         for run in self.state.runs.values():
             self.twin.position.setdefault(run.id, run.first_step)
         self.twin.follow(event)
@@ -245,6 +248,11 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(name=st.sampled_from(NAMES), drain=st.sampled_from((True, False, False)))
     def drain(self, name: str, drain: bool) -> None:
         self.step(ClientDrainRequested(ClientName(name), drain))
+
+    @rule(name=st.sampled_from(NAMES), numbers=st.sets(st.integers(0, 3), max_size=3))
+    def occupy(self, name: str, numbers: set[int]) -> None:
+        """Other people's processes come to some of the client's slots, and leave the others."""
+        self.step(SlotsOccupied(ClientName(name), tuple((slot_id(name, number), "anna") for number in sorted(numbers))))
 
     @rule(
         runs=st.integers(1, 4),
@@ -397,7 +405,12 @@ class SchedulerMachine(RuleBasedStateMachine):
         """A free slot of a ready client and a run that could train there do not wait for each other."""
         kept = Reservations(self.state)
         for slot in self.state.slots.values():
-            if slot.queue or self.state.clients[slot.client].state is not ClientState.READY or kept.of(slot.client) is not None:
+            if (
+                slot.queue
+                or slot.outsider
+                or self.state.clients[slot.client].state is not ClientState.READY
+                or kept.of(slot.client) is not None
+            ):
                 continue
             for run in self.state.runs.values():
                 alone = self.state.experiments[run.experiment].spec.resources.gpus_per_run == 1
