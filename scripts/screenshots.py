@@ -54,7 +54,7 @@ def main() -> int:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
         dashboard = Dashboard.open(browser, url, (host / "admin.token").read_text(encoding="utf-8").strip(), color_scheme="light")
         dashboard.go("/")
-        expect(dashboard.page.get_by_label("Token")).to_be_visible()
+        expect(dashboard.page.get_by_label("Token", exact=True)).to_be_visible()
         take(dashboard.page, "login")
         dashboard.give_token()
         for name, path in PAGES.items():

@@ -65,7 +65,7 @@ class Dashboard:
         self.give_token()
 
     def give_token(self) -> None:
-        self.page.get_by_label("Token").fill(self.token)
+        self.page.get_by_label("Token", exact=True).fill(self.token)
         self.page.get_by_role("button", name="Log in").click()
         self.wait_live()
 

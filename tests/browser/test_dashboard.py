@@ -33,7 +33,7 @@ def test_a_wrong_token_is_told_so_and_the_right_one_shows_the_cluster(visit: Vis
     seen = visit()
     page = seen.page
     seen.go("/experiments?filter=watched")
-    page.get_by_label("Token").fill("gswt-wrong")
+    page.get_by_label("Token", exact=True).fill("gswt-wrong")
     page.get_by_role("button", name="Log in").click()
     expect(page.get_by_role("alert")).to_be_visible()
     seen.give_token()
