@@ -104,9 +104,10 @@ class Sampler:
         finally:
             self._process = None
             kill_group(process.pid)
+            # To the end of its pipes, so that none is left to a loop that is closed next.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(END_S):
-                    await process.wait()
+                    await asyncio.gather(process.wait(), _emptied(process.stdout), complaints, return_exceptions=True)
             complaints.cancel()
 
     async def _hear(self, process: asyncio.subprocess.Process, began_s: float) -> str:
@@ -128,6 +129,11 @@ class Sampler:
             if line.stuck and asyncio.get_running_loop().time() - began_s > self._stuck_patience_s:
                 self._stuck_patience_s = min(2 * self._stuck_patience_s, STUCK_PATIENCE_MAX_S)
                 return f"sensors do not answer ({', '.join(line.stuck)})"
+
+
+async def _emptied(stream: asyncio.StreamReader | None) -> None:
+    while stream is not None and await stream.read(LINE_BYTES_MAX):
+        pass
 
 
 async def _log(stream: asyncio.StreamReader | None) -> None:
