@@ -39,13 +39,17 @@ def start(
     """Begin a session: a named range of time in which clients sample at its interval."""
     with open_host() as host:
         session = host.start_profiler(name, _interval_s(interval), metric or (), client or ())
+    _tell(output, session, f"session {name} runs; end it with: gswarm profiler stop {name}")
+
+
+def _tell(output: Format, session: Json, text: str) -> None:
     match output:
         case Format.JSON:
             print_json(session)
         case Format.QUIET:
             print(session["name"])
         case Format.TABLE:
-            say(output, f"session {name} runs; end it with: gswarm profiler stop {name}")
+            say(output, text)
 
 
 def _interval_s(text: str) -> float:
@@ -58,14 +62,8 @@ def stop(name: Name, output: Output = Format.TABLE) -> None:
     """End a session. Its samples stay."""
     with open_host() as host:
         session = host.stop_profiler(name)
-    match output:
-        case Format.JSON:
-            print_json(session)
-        case Format.QUIET:
-            print(session["name"])
-        case Format.TABLE:
-            values = f"{session['samples']:,} values" if session["samples"] is not None else "its values were not counted"
-            say(output, f"session {name} has ended after {duration(_length_s(session))}: {values}")
+    values = f"{session['samples']:,} values" if session["samples"] is not None else "its values were not counted"
+    _tell(output, session, f"session {name} has ended after {duration(_length_s(session))}: {values}")
 
 
 @app.command("status")
@@ -126,13 +124,7 @@ def delete(name: Name, output: Output = Format.TABLE) -> None:
     """Forget a session. Its samples stay as long as all others."""
     with open_host() as host:
         session = host.delete_profiler_session(name)
-    match output:
-        case Format.JSON:
-            print_json(session)
-        case Format.QUIET:
-            print(session["name"])
-        case Format.TABLE:
-            say(output, f"session {name} is gone")
+    _tell(output, session, f"session {name} is gone")
 
 
 @app.command("export")

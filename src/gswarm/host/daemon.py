@@ -42,9 +42,11 @@ from gswarm.host.profiler_sessions import ProfilerSessions
 from gswarm.host.samples import SampleIntake
 from gswarm.host.services import HostServices
 from gswarm.host.sessions import SessionManager
+from gswarm.profiler.parquet_store import ParquetSampleStore
 from gswarm.profiler.run_logs import RunLogStore
 from gswarm.profiler.sqlite_series import SqliteSeriesStore
 from gswarm.runtime.logs import configure_logging
+from gswarm.scheduler.core import ClusterState
 from gswarm.wire.server import OPEN_DOOR, RunningServer, is_loopback, start_server
 
 POOL_RESERVE_BYTES = 256 * 1024 * 1024
@@ -128,13 +130,7 @@ async def _start(cls: type[Host], config: HostConfig, insecure: bool, clock: Clo
     _log.info(
         "the plan is at event %d: %d experiments, %d runs, %d clients", seq, len(state.experiments), len(state.runs), len(state.clients)
     )
-    store = await asyncio.to_thread(DiskStore, paths.data_dir / "pool", POOL_RESERVE_BYTES)
-    stack.callback(store.close)
-    series = await asyncio.to_thread(_open_series, paths.data_dir)
-    stack.callback(series.close)
-    run_logs = RunLogStore(paths.data_dir / "logs")
-    samples = await asyncio.to_thread(open_samples, paths.data_dir / "series", config.profiler, clock.now_s)
-    stack.callback(samples.close)
+    store, series, run_logs, samples = await _open_stores(paths, config, clock, stack)
     profiler_sessions = ProfilerSessions(paths.data_dir / "series" / "sessions.json", clock.now_s)
     intake = SampleIntake(samples, clock.now_s, profiler_sessions.intervals)
     profiler_sessions.on_change = _soon(intake.intervals_changed)
@@ -164,11 +160,7 @@ async def _start(cls: type[Host], config: HostConfig, insecure: bool, clock: Clo
     tokens.watch(_expulsion(door, core.sessions))
     audit = await asyncio.to_thread(AuditLog, paths.host / "audit", time.time)
     stack.callback(audit.close)
-    channels = await asyncio.to_thread(open_channels, config.alerts, journal.cluster_id, clock.now_s)
-    disks = {"data": paths.data_dir, "pool": paths.data_dir / "pool"}
-    sources = Sources(state, lambda: core.sessions.connected, samples, series, config.alerts, disks, clock.now_s)
-    alerts = AlertDesk(config.alerts, clock, sources, channels, paths.host / "alerts.json")
-    await alerts.start()
+    alerts = await _start_alerts(paths, config, clock, core, journal.cluster_id, state, samples, series)
     stack.push_async_callback(alerts.close)
     services = HostServices(
         loop=core.loop,
@@ -201,6 +193,38 @@ async def _start(cls: type[Host], config: HostConfig, insecure: bool, clock: Clo
     kept = AsyncExitStack()
     kept.push_async_callback(stack.pop_all().aclose)
     return cls(services, endpoint, core, kept)
+
+
+async def _open_stores(
+    paths: _Paths, config: HostConfig, clock: Clock, stack: AsyncExitStack
+) -> tuple[DiskStore, SqliteSeriesStore, RunLogStore, ParquetSampleStore]:
+    """What holds data beside the plan; closed with the stack."""
+    store = await asyncio.to_thread(DiskStore, paths.data_dir / "pool", POOL_RESERVE_BYTES)
+    stack.callback(store.close)
+    series = await asyncio.to_thread(_open_series, paths.data_dir)
+    stack.callback(series.close)
+    run_logs = RunLogStore(paths.data_dir / "logs")
+    samples = await asyncio.to_thread(open_samples, paths.data_dir / "series", config.profiler, clock.now_s)
+    stack.callback(samples.close)
+    return store, series, run_logs, samples
+
+
+async def _start_alerts(
+    paths: _Paths,
+    config: HostConfig,
+    clock: Clock,
+    core: HostCore,
+    cluster_id: str,
+    state: ClusterState,
+    samples: ParquetSampleStore,
+    series: SqliteSeriesStore,
+) -> AlertDesk:
+    channels = await asyncio.to_thread(open_channels, config.alerts, cluster_id, clock.now_s)
+    disks = {"data": paths.data_dir, "pool": paths.data_dir / "pool"}
+    sources = Sources(state, lambda: core.sessions.connected, samples, series, config.alerts, disks, clock.now_s)
+    alerts = AlertDesk(config.alerts, clock, sources, channels, paths.host / "alerts.json")
+    await alerts.start()
+    return alerts
 
 
 def _expulsion(door: Door, sessions: SessionManager) -> Callable[[Revoked], None]:
