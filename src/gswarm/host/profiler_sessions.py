@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gswarm.domain.errors import ConflictError, InvalidInputError, LimitError, NotFoundError, StorageError
+from gswarm.domain.errors import ConflictError, InvalidInputError, LimitError, NotFoundError
 from gswarm.domain.ids import ClientName
 from gswarm.profiler.catalog import BY_NAME
-from gswarm.profiler.segments import flush
+from gswarm.wire.private_files import save_private
 
 SESSIONS_MAX = 1_000
 INTERVAL_MIN_S, INTERVAL_MAX_S = 0.1, 3600.0
@@ -135,15 +135,8 @@ class ProfilerSessions:
         return tuple(sorted((metric, s) for metric, s in wanted.items() if metric == "*" or s < wanted["*"]))
 
     def _keep(self, sessions: dict[str, ProfilerSession]) -> None:
-        temporary = self._path.with_suffix(".tmp")
-        try:
-            temporary.write_text(json.dumps([asdict(session) for session in sessions.values()]))
-            flush(temporary)
-            temporary.replace(self._path)
-        except OSError as error:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise StorageError(f"profiler sessions cannot be kept in {self._path}: {error.strerror}", "free some space") from error
+        kept = json.dumps([asdict(session) for session in sessions.values()])
+        save_private(self._path.parent, {self._path.name: kept.encode()})
         self._sessions = sessions
 
 
