@@ -35,6 +35,7 @@ from gswarm.domain import steps
 from gswarm.domain.ids import Digest, RunId
 from gswarm.domain.plan import SlotSpec
 from gswarm.domain.spec import RunSpec
+from gswarm.training.memory import keep_freed_memory
 from gswarm.training.process import SWITCH_INTERVAL_S
 from gswarm.training.protocol import Quit, RangeFailed, RangeStarted, RangeTrained, StepDone, TrainerEvent, TrainRange
 
@@ -108,7 +109,8 @@ class Recorder:
 
     def __call__(self, event: TrainerEvent) -> None:
         self.events.append((time.perf_counter(), event))
-        self.news.put(event)
+        if not isinstance(event, StepDone):  # a waiting thread that wakes at every step takes the interpreter from the one that trains
+            self.news.put(event)
 
     def wait_for(self, count: int) -> None:
         """Until so many more ranges are trained."""
@@ -282,8 +284,9 @@ def child(role: str, bench: Bench, chunk_steps: int) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     make_deterministic()
-    if role == "turns":
-        sys.setswitchinterval(SWITCH_INTERVAL_S)  # as the trainer process does
+    if role == "turns":  # as the trainer process does
+        keep_freed_memory()
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
     side = Turns(bench, chunk_steps) if role == "turns" else Plain(bench, chunk_steps * len(CHOICES))
     gc.collect()
     gc.freeze()

@@ -21,8 +21,6 @@ def slot_environment(
     """
     threads = str(slot.threads)
     child = {**environment, "OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"}
-    # Runs take turns in threads of their own: with one arena the next one works in the memory that the last one has just freed.
-    child["MALLOC_ARENA_MAX"] = "1"
     child["CUDA_VISIBLE_DEVICES"] = visible_device(slot.device, environment.get("CUDA_VISIBLE_DEVICES"))
     if is_offline:
         child.setdefault("HF_HUB_OFFLINE", "1")

@@ -6,8 +6,6 @@ hashed in a third thread while that one trains.
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import logging
 import threading
 import time
@@ -17,14 +15,13 @@ from pathlib import Path
 from queue import Queue
 from typing import assert_never
 
-import torch
-
 from gswarm.domain.ids import RunId
 from gswarm.domain.plan import Failure
 from gswarm.training import codec
 from gswarm.training.build import Workshop
 from gswarm.training.digest import weights_digest
 from gswarm.training.failures import failure_of
+from gswarm.training.memory import release_memory
 from gswarm.training.paused import Broken, Emit, Ended, PausedRun, Trained, Turn
 from gswarm.training.protocol import (
     AbortRange,
@@ -37,7 +34,6 @@ from gswarm.training.protocol import (
     TrainerCommand,
     TrainRange,
 )
-from gswarm.training.warm_core import WarmCore
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +68,6 @@ class Conductor:
         self._finished: list[PausedRun] = []
         """Trained to the end and still in memory: taken apart when the range that comes next is not hot, so that no hot one waits."""
         self._snapshots = _SnapshotWriter(emit, self._drop_soon)
-        self._core = WarmCore()
         self.is_device_lost = False
 
     # ---- commands, from any thread --------------------------------------------------------------------------------
@@ -174,7 +169,7 @@ class Conductor:
             run = None
         if run is None:
             self._make_room()
-            run = PausedRun(self._workshop, self._emit, self._core)
+            run = PausedRun(self._workshop, self._emit)
         outcome = run.train(turn)
         match outcome:
             case Trained():
@@ -262,14 +257,3 @@ def _write_snapshot(order: TrainRange, trained: Trained) -> RangeTrained:
         eval_time_s=trained.eval_time_s,
         snapshot_time_s=trained.capture_time_s + time.perf_counter() - began_s,
     )
-
-
-def release_memory() -> None:
-    """Gives back what dropped trainers held: they are full of reference cycles, and allocators keep freed pages."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError):  # not glibc
-        return

@@ -1,8 +1,9 @@
-"""The paused trainer: one run's unmodified TRL trainer in a thread of its own, which trains only while it has the turn.
+"""The paused trainer: one run's unmodified TRL trainer as a coroutine, which trains only while it has the turn.
 
-The thread waits inside ``on_log`` of the last granted step. With ``logging_steps=1`` transformers calls it once after every optimizer step,
-when the step is wholly done: loss read, schedule advanced, nothing of the next batch drawn yet. Whoever gives the turn waits for
-its outcome, so at any time at most one thread touches the device and the process-wide state.
+It waits inside ``on_log`` of the last granted step. With ``logging_steps=1`` transformers calls it once after every optimizer step,
+when the step is wholly done: loss read, schedule advanced, nothing of the next batch drawn yet. TRL knows nothing of it, so the coroutine
+is a greenlet, which can be left from within any call. All runs of a process share one thread: what libraries keep by thread (compiled
+kernels, handles of a device, pools of memory) and the warmth of the core pass from each to the next.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any, Protocol
 
+from greenlet import greenlet
 from transformers import TrainerCallback
 
 from gswarm.domain.errors import ConflictError, InvalidInputError, InvariantError, StorageError
@@ -30,8 +31,7 @@ from gswarm.training.failures import NonFiniteLossError, failure_of, is_device_f
 from gswarm.training.flops import flops_per_token
 from gswarm.training.process_state import ProcessState
 from gswarm.training.protocol import RangeStarted, StepDone, TrainerEvent, TrainRange
-from gswarm.training.run_log import run_thread
-from gswarm.training.warm_core import WarmCore
+from gswarm.training.run_log import run_logs
 from gswarm.training.warm_start import warm_checkpoint
 
 logger = logging.getLogger(__name__)
@@ -62,12 +62,12 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The trainer was told to go; its thread is over and its memory is free."""
+    """The trainer was told to go; its memory is free."""
 
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The trainer failed; its thread is over and its memory is free."""
+    """The trainer failed; its memory is free."""
 
     failure: Failure
     is_device_lost: bool
@@ -81,66 +81,58 @@ class Emit(Protocol):
 
 
 class PausedRun:
-    """A run that this process holds. Only one ``train`` of all runs of a process may be under way at a time.
+    """A run that this process holds. All calls come from one thread, and all runs of a process live in it.
 
     Args:
-        workshop: builds the trainer, in this run's thread.
-        emit: takes the events of the run; called from its thread.
-        core: shared by all runs of the process.
+        workshop: builds the trainer.
+        emit: takes the events of the run.
     """
 
-    def __init__(self, workshop: Workshop, emit: Emit, core: WarmCore, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, workshop: Workshop, emit: Emit, clock: Callable[[], float] = time.time) -> None:
         self._workshop = workshop
         self._emit = emit
-        self._core = core
         self._clock = clock
-        self._inbox: SimpleQueue[Turn | None] = SimpleQueue()
-        self._outbox: SimpleQueue[Outcome] = SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._trainer: greenlet | None = None
+        self._trained: Trained | None = None
         self.step: int | None = None
         """Where it waits; ``None`` before the first range and after the end."""
 
     def train(self, turn: Turn) -> Outcome:
-        """Gives the turn and waits for the outcome. After ``Ended`` and ``Broken`` the run holds nothing."""
-        if self._thread is None:
-            self._thread = run_thread(turn.order.run, lambda: self._live(turn))
-            self._thread.start()
-        else:
-            self._inbox.put(turn)
-        outcome = self._outbox.get()
-        if isinstance(outcome, Trained):
-            self.step = outcome.checkpoint.step
-        else:
-            self._thread.join()
-            self.step = None
-        return outcome
+        """Gives the turn and returns with its outcome. After ``Ended`` and ``Broken`` the run holds nothing."""
+        if self._trainer is None:
+            self._trainer = greenlet(self._live)
+        ending: Broken | Ended | None = self._trainer.switch(turn)
+        if ending is not None:
+            self.step = self._trainer = None
+            return ending
+        trained, self._trained = self._trained, None
+        assert trained is not None
+        self.step = trained.checkpoint.step
+        return trained
 
     def drop(self) -> None:
         """Ends the waiting trainer and frees what it holds. Idempotent."""
-        if self._thread is not None and self._thread.is_alive():
-            self._inbox.put(None)
-            self._thread.join()
-        self.step = None
+        if self._trainer is not None:
+            self._trainer.switch(None)
+        self.step = self._trainer = None
 
-    def _live(self, first: Turn) -> None:
-        """The thread's whole life: build, train, and the outcome that ends it."""
-        outcome: Outcome = Ended()
-        self._core.take()
-        try:
-            _train(first, self._workshop, self._emit, self._wait, self._clock)
-        except Exception as error:  # whatever a trainer raises is the failure of its run alone
-            logger.exception("the run fails")
-            outcome = Broken(failure_of(error), is_device_fault(error))
-        self._core.leave()
-        self._outbox.put(outcome)
+    def _live(self, first: Turn) -> Broken | Ended:
+        """The coroutine: builds and trains."""
+        with run_logs(first.order.run):
+            try:
+                _train(first, self._workshop, self._emit, self._wait, self._clock)
+            except Exception as error:  # whatever a trainer raises is the failure of its run alone
+                logger.exception("the run fails")
+                return Broken(failure_of(error), is_device_fault(error))
+            return Ended()
 
-    def _wait(self, outcome: Trained) -> Turn | None:
+    def _wait(self, trained: Trained) -> Turn | None:
         """Hands the turn back and waits for the next one; ``None`` means the end."""
-        self._core.leave()
-        self._outbox.put(outcome)
-        del outcome  # its memory belongs to whoever writes it, not to a trainer that may wait for hours
-        turn = self._inbox.get()
-        self._core.take()
+        self._trained = trained
+        del trained  # its memory belongs to whoever writes it, not to a trainer that may wait for hours
+        conductor = greenlet.getcurrent().parent
+        assert conductor is not None
+        turn: Turn | None = conductor.switch(None)
         return turn
 
 

@@ -18,6 +18,7 @@ import threading
 from typing import TYPE_CHECKING, BinaryIO
 
 from gswarm.domain.errors import CorruptDataError
+from gswarm.training.memory import keep_freed_memory
 from gswarm.training.protocol import Ready, TrainerEvent
 from gswarm.training.protocol_codec import MAX_LINE_BYTES, decode_command, encode
 from gswarm.training.run_log import keep_run_logs
@@ -83,6 +84,7 @@ def _make_conductor(channel: Channel, device: str, hot_runs: int | None) -> Cond
     """Imports torch and its friends, which takes seconds, and says ``Ready``."""
     import gc
 
+    keep_freed_memory()
     gc.disable()  # there is nothing to collect while modules are imported, and looking for it takes a sixth of the time
     from transformers.utils import logging as transformers_logging
 
