@@ -88,6 +88,32 @@ def test_what_a_view_shows_stands_in_its_address(visit: Visit, watched: dict[str
     expect(page).not_to_have_url(re.compile("zoom="))
 
 
+def test_drawing_along_an_axis_filters_the_runs(visit: Visit, cluster: RealCluster, watched: dict[str, Any]) -> None:
+    first, second = watched["runs"]
+    with cluster.api() as host:
+        cluster.wait_for(host, lambda: all(host.run(run)["best"] for run in watched["runs"]))
+    seen = visit()
+    seen.log_in(f"/experiments/{watched['id']}?filter=state:running")
+    page = seen.page
+    panel = page.get_by_role("region", name="Parallel coordinates", exact=True)
+    axis = panel.locator("[data-axis=learning_rate]")
+    axis.scroll_into_view_if_needed()
+    box = axis.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    expect(page.get_by_label("Filter runs")).to_have_value(re.compile(r"^state:running learning_rate<=0\.001\d*$"))
+    rows = page.get_by_role("table", name="Runs", exact=True).locator("tbody tr[data-row]")
+    expect(rows).to_have_count(1)
+    expect(rows).to_have_attribute("data-row", first)
+    expect(panel).to_contain_text("1 of 2 runs")
+    axis.click()
+    expect(page.get_by_label("Filter runs")).to_have_value("state:running")
+    expect(seen.row(second)).to_be_visible()
+
+
 def test_runs_are_stopped_resumed_cloned_deleted_and_restored_from_the_page(
     visit: Visit, cluster: RealCluster, watched: dict[str, Any]
 ) -> None:

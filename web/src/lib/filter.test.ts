@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { matches, parseFilter } from "./filter";
+import { matches, parseFilter, rangeOf, withRange } from "./filter";
 
 const RUN = { id: "r7", name: "warm start", state: "running", lr: 0.0003, optim: "adamw", slot: null };
 
@@ -27,4 +27,12 @@ test.each([
 
 test("what is half typed holds nothing back", () => {
   for (const text of ["state:", "lr>", '"', "-", "   "]) expect(matches(parseFilter(text), RUN)).toBe(true);
+});
+
+test("the range of a field is read and replaced, and the other words stay as they are", () => {
+  const text = 'lr>=1e-4 -cosine "warm start" LR<=2 lr:3 -best>=1';
+  expect(rangeOf(text, "lr")).toEqual([1e-4, 2]);
+  expect(rangeOf(text, "best")).toEqual([null, null]);
+  expect(withRange(text, "lr", [null, 0.5])).toBe('-cosine "warm start" lr:3 -best>=1 lr<=0.5');
+  expect(withRange("", "best", [-1, 3])).toBe("best>=-1 best<=3");
 });

@@ -19,9 +19,12 @@ export type Filter = readonly Term[];
 const TERM = /^(-?)(?:([\w.-]+?)(<=|>=|[:=<>]))?(.*)$/;
 
 /** Words apart from each other by spaces; in double quotes a space is part of the word. */
+function wordsOf(text: string): readonly string[] {
+  return text.match(/(?:[^\s"]|"[^"]*"?)+/g) ?? [];
+}
+
 export function parseFilter(text: string): Filter {
-  const words = text.match(/(?:[^\s"]|"[^"]*"?)+/g) ?? [];
-  return words.flatMap((word) => {
+  return wordsOf(text).flatMap((word) => {
     const found = TERM.exec(word.replaceAll('"', ""));
     const [, minus, field, comparison, value] = found ?? [];
     if (!value) return [];
@@ -38,6 +41,29 @@ export function parseFilter(text: string): Filter {
 
 export function matches(filter: Filter, fields: Fields): boolean {
   return filter.every((term) => holds(term, fields) !== term.negated);
+}
+
+/** From and to, both included; `null`: no limit. */
+export type Range = readonly [number | null, number | null];
+
+/** What the filter's `>=` and `<=` leave of a field. */
+export function rangeOf(text: string, field: string): Range {
+  const limit = (comparison: Comparison) => {
+    const found = parseFilter(text).find(
+      (term) => !term.negated && term.field === field.toLowerCase() && term.comparison === comparison,
+    );
+    return found ? Number(found.value) : null;
+  };
+  return [limit(">="), limit("<=")];
+}
+
+/** The filter's text with this range of the field instead of the one it had. */
+export function withRange(text: string, field: string, [from, to]: Range): string {
+  const limits = [`${field}>=`, `${field}<=`].map((start) => start.toLowerCase());
+  const others = wordsOf(text).filter((word) => !limits.some((start) => word.toLowerCase().startsWith(start)));
+  return [...others, ...(from === null ? [] : [`${field}>=${from}`]), ...(to === null ? [] : [`${field}<=${to}`])].join(
+    " ",
+  );
 }
 
 function holds(term: Term, fields: Fields): boolean {

@@ -59,7 +59,7 @@ function Runs({ experiment }: { experiment: ExperimentView }) {
       <RunsPanel experiment={experiment} view={view} total={runs.length} />
       {view.only.length > 1 && <ComparePanel experiment={experiment} runs={view.drawn} />}
       <ChunkPanel experiment={experiment} runs={alive(view.shown)} />
-      <ParallelPanel experiment={experiment} runs={alive(view.shown)} />
+      <ParallelPanel experiment={experiment} runs={runs} view={view} />
       <ImportancePanel experiment={experiment} />
     </>
   );

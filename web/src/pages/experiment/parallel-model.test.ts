@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { testRun } from "@/api/test-run";
-import { axesOf, pathOf } from "./parallel-model";
+import { axesOf, brushed, brushOf, pathOf, type Scale } from "./parallel-model";
 
 function run(id: string, changes: Record<string, string>, value: number) {
   return testRun(id, { changes, best: { metric: "eval_loss", value, step: 1, checkpoint: null } });
@@ -35,4 +35,26 @@ test("a line leaves out axes that say nothing about its run", () => {
     );
   expect(path(0)).toBe("M0.0 0.0L10.0 100.0L20.0 100.0");
   expect(path(2)).toBe("M0.0 50.0L20.0 50.0");
+});
+
+const [LR, OPTIM, BEST] = axesOf(RUNS, "eval_loss", ["lr", "optim"]).map((axis) => axis.scale) as [Scale, null, Scale];
+
+test.each([
+  ["", 0.25, 0.75, "lr>=0.00003162 lr<=0.0003162"],
+  ["", 0.75, 0.25, "lr>=0.00003162 lr<=0.0003162"],
+  ["state:running lr<=2", 0.5, 1, "state:running lr>=0.0001"],
+  ["lr>=1e-5 adamw", 0, 0.5, "adamw lr<=0.0001"],
+  ["lr>=1e-5 adamw lr<=2", 0.4, 0.41, "adamw"],
+  ["lr>=1e-5", 0, 1, ""],
+])("%s, drawn from %d to %d: %s", (filter, from, to, wanted) => expect(brushed(filter, LR, from, to)).toBe(wanted));
+
+test("a brush shows what the filter leaves of its axis, the page's own words included", () => {
+  expect(brushOf(LR, [null, null])).toBe(null);
+  expect(brushOf(LR, [1e-4, null])).toEqual([expect.closeTo(0.5, 9), 1]);
+  expect(brushOf(BEST, [-5, 2])).toEqual([0, 0.5]);
+});
+
+test("words cannot be brushed, and the metric goes by the filter's name for it", () => {
+  expect(OPTIM).toBe(null);
+  expect(BEST.field).toBe("best");
 });

@@ -1,5 +1,6 @@
 /** Parallel coordinates: one axis a parameter that differs, the last one for the metric. Pure. */
 import type { RunView } from "@/api/runs";
+import { type Range, withRange } from "@/lib/filter";
 import { formatNumber } from "@/lib/format";
 
 export interface Axis {
@@ -8,6 +9,16 @@ export interface Axis {
   /** Where on the axis a run stands, 0 at the bottom to 1; `null` where it has no value. */
   at(run: RunView): number | null;
   readonly ticks: readonly { readonly at: number; readonly text: string }[];
+  /** Of an axis of numbers. */
+  readonly scale: Scale | null;
+}
+
+export interface Scale {
+  /** What the page's filter calls the axis. */
+  readonly field: string;
+  /** Where a value stands; beyond the axis it is less than 0 or more than 1. */
+  place(value: number): number;
+  value(at: number): number;
 }
 
 /** From that ratio of the greatest to the least value on an axis is logarithmic. */
@@ -18,7 +29,7 @@ export function axesOf(runs: readonly RunView[], metric: string, keys: readonly 
   const varying = keys.filter((key) => new Set(runs.map((run) => run.changes[key] ?? "")).size > 1);
   return [
     ...varying.map((key) => axisOf(key, key, runs, (run) => run.changes[key])),
-    axisOf("metric", `best ${metric}`, runs, (run) => (run.best ? String(run.best.value) : undefined)),
+    axisOf("best", `best ${metric}`, runs, (run) => (run.best ? String(run.best.value) : undefined)),
   ];
 }
 
@@ -44,7 +55,7 @@ function categories(key: string, label: string, texts: string[], textOf: (run: R
     texts.sort().map((text, index) => [text, texts.length < 2 ? 0.5 : index / (texts.length - 1)]),
   );
   const ticks = [...places].slice(0, TICKS_MAX * 2).map(([text, at]) => ({ at, text }));
-  return { key, label, ticks, at: (run) => places.get(textOf(run) ?? "") ?? null };
+  return { key, label, ticks, scale: null, at: (run) => places.get(textOf(run) ?? "") ?? null };
 }
 
 function numeric(key: string, label: string, values: number[], textOf: (run: RunView) => string | undefined): Axis {
@@ -60,6 +71,7 @@ function numeric(key: string, label: string, values: number[], textOf: (run: Run
     key,
     label,
     ticks: shown.map((value) => ({ at: place(value), text: formatNumber(value) })),
+    scale: span > 0 ? { field: key, place, value: even } : null,
     at: (run) => {
       const text = textOf(run);
       const value = text === undefined || text === "" ? Number.NaN : Number(text);
@@ -80,4 +92,24 @@ export function pathOf(
     return at === null ? [] : [`${x(index).toFixed(1)} ${y(at).toFixed(1)}`];
   });
   return points.length > 1 ? `M${points.join("L")}` : "";
+}
+
+/** Less of an axis than that is a click. */
+const CLICK = 0.02;
+const DIGITS = 4;
+
+/** The filter after somebody drew along an axis from one place to another. A click takes the axis's range away; an end of the axis is no limit. */
+export function brushed(filter: string, scale: Scale, from: number, to: number): string {
+  const [low, high] = [Math.min(from, to), Math.max(from, to)];
+  if (high - low < CLICK) return withRange(filter, scale.field, [null, null]);
+  const limit = (at: number) => (at <= 0 || at >= 1 ? null : Number(scale.value(at).toPrecision(DIGITS)));
+  return withRange(filter, scale.field, [limit(low), limit(high)]);
+}
+
+/** The part of the axis that a range leaves. */
+export function brushOf(scale: Scale, [low, high]: Range): readonly [number, number] | null {
+  if (low === null && high === null) return null;
+  const at = (value: number | null, end: number) =>
+    value === null ? end : Math.min(1, Math.max(0, scale.place(value)));
+  return [at(low, 0), at(high, 1)];
 }
