@@ -2,17 +2,17 @@
 import { keepPreviousData, queryOptions } from "@tanstack/react-query";
 import { type TimeRange, rangeParams, timeRangeText } from "@/lib/time-range";
 import { ApiError, getJson } from "./client";
+import type { Aggregate, By, MetricList, NoteList, NoteView, QueryView } from "./schema";
 
-export interface Metric {
-  readonly name: string;
-  readonly unit: string;
-  readonly group: string;
-  readonly kind: "gauge" | "counter";
-  readonly help: string;
-}
-
-export type Aggregate = "none" | "mean" | "max" | "min" | "sum";
-export type By = "device" | "client" | "run" | "all";
+export type {
+  Aggregate,
+  By,
+  CatalogMetric as Metric,
+  NoteView as Note,
+  QueryView as Answer,
+  SeriesLine as AnswerLine,
+} from "./schema";
+export type NoteKind = NoteView["kind"];
 
 export interface Wish {
   readonly metrics: readonly string[];
@@ -25,43 +25,11 @@ export interface Wish {
   readonly points: number;
 }
 
-export interface AnswerLine {
-  readonly client: string;
-  readonly device: string;
-  readonly owner: string;
-  readonly run: string;
-  readonly metric: string;
-  readonly unit: string;
-  readonly at: readonly number[];
-  readonly mean: readonly (number | null)[];
-  readonly min: readonly (number | null)[];
-  readonly max: readonly (number | null)[];
-}
-
-export interface Answer {
-  readonly from: number;
-  readonly to: number;
-  /** The width of a point; 0 where points are samples. */
-  readonly step_s: number;
-  readonly series: readonly AnswerLine[];
-}
-
-export type NoteKind = "op" | "checkpoint" | "eval" | "failure" | "client";
-
-export interface Note {
-  readonly at: number;
-  readonly kind: NoteKind;
-  readonly text: string;
-  readonly experiment: string | null;
-  readonly run: string | null;
-  readonly client: string | null;
-}
-
 const retry = (count: number, error: Error) => !(error instanceof ApiError) && count < 2;
 
 export const metricsQuery = queryOptions({
   queryKey: ["profiler", "metrics"],
-  queryFn: async ({ signal }) => (await getJson<{ items: Metric[] }>("profiler/metrics", {}, signal)).items,
+  queryFn: async ({ signal }) => (await getJson<MetricList>("profiler/metrics", {}, signal)).items,
   staleTime: Infinity,
   retry,
 });
@@ -71,7 +39,7 @@ export function answerQuery(range: TimeRange, wish: Wish, refreshMs: number | fa
   return queryOptions({
     queryKey: ["profiler", "query", timeRangeText(range), wish],
     queryFn: ({ signal }) =>
-      getJson<Answer>(
+      getJson<QueryView>(
         "profiler/query",
         {
           metric: wish.metrics,
@@ -98,7 +66,7 @@ export function notesQuery(range: TimeRange, refreshMs: number | false) {
   return queryOptions({
     queryKey: ["profiler", "annotations", timeRangeText(range)],
     queryFn: async ({ signal }) =>
-      (await getJson<{ items: Note[] }>("profiler/annotations", { ...rangeParams(range) }, signal)).items,
+      (await getJson<NoteList>("profiler/annotations", { ...rangeParams(range) }, signal)).items,
     placeholderData: keepPreviousData,
     refetchInterval: range.kind === "last" ? refreshMs : false,
     retry,

@@ -34,7 +34,7 @@ async def list_metrics() -> models.MetricList:
     """Everything that can be measured, with units. What a machine's sensors do not have is never there."""
     return models.MetricList(
         items=[
-            models.MetricView(name=metric.name, unit=metric.unit, group=metric.group, kind=metric.kind, help=metric.help)
+            models.CatalogMetric(name=metric.name, unit=metric.unit, group=metric.group, kind=metric.kind, help=metric.help)
             for metric in METRICS
         ]
     )

@@ -11,7 +11,7 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
 
-class MetricView(_Model):
+class CatalogMetric(_Model):
     """A metric of the catalog."""
 
     name: str
@@ -22,7 +22,7 @@ class MetricView(_Model):
 
 
 class MetricList(_Model):
-    items: list[MetricView]
+    items: list[CatalogMetric]
 
 
 class ProcessView(_Model):

@@ -21,7 +21,7 @@ function line(device: string, mean: (number | null)[], change: Partial<AnswerLin
   };
 }
 
-function answer(series: readonly AnswerLine[], step_s = 10): Answer {
+function answer(series: AnswerLine[], step_s = 10): Answer {
   return { from: 0, to: 100, step_s, series };
 }
 
