@@ -8,11 +8,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,9 @@ def wait_until(holds: Callable[[], bool], what: str, timeout_s: float = MOMENT_S
 class ArmedCluster(RealCluster):
     """Every process gets the folder of its machine: the client's name, or ``host``."""
 
+    trainer_dies: threading.Lock = field(default_factory=threading.Lock)
+    """One at a time: three deaths in a row without a commit between them would be the run's own fault."""
+
     def spawn(self, log_name: str, *args: str) -> subprocess.Popen[bytes]:
         lane = args[args.index("--name") + 1] if "--name" in args else HOST
         (self.root / "faults" / lane).mkdir(parents=True, exist_ok=True)
@@ -77,17 +81,14 @@ class ArmedCluster(RealCluster):
 
     def kill_at(self, lane: str, moment: str) -> None:
         """Returns when the process that got to the moment is dead, and what a supervisor starts again is started again."""
-        failed = len(self.failures_of(lane))
-        self.arm(lane, moment)
-        self.wait_until_struck(lane, moment)
         kind = moment.partition(":")[0]
         if kind == "trainer":
-            # Three in a row without a commit between them would be the run's own fault.
-            wait_until(lambda: len(self.failures_of(lane)) > failed, f"{lane} tells of its trainer's death")
-            run = self.failures_of(lane)[-1]
-            counted = self.steps(run)
-            wait_until(lambda: self.steps(run) != counted, f"{run} goes on after its trainer's death")
+            with self.trainer_death():
+                self.arm(lane, moment)
+                self.wait_until_struck(lane, moment)
             return
+        self.arm(lane, moment)
+        self.wait_until_struck(lane, moment)
         process = self.host_process if kind == HOST else self.clients[lane]
         assert process is not None
         assert process.wait(timeout=30) == -9, f"{lane} was to be killed at {moment!r}"
@@ -95,6 +96,16 @@ class ArmedCluster(RealCluster):
             self.start_host()
         else:
             self.start_client(lane)
+
+    @contextmanager
+    def trainer_death(self) -> Iterator[None]:
+        """Inside, a trainer dies. Returns when every run has gone on."""
+        with self.trainer_dies:
+            yield
+            counted = {event["run"]: self.steps(event["run"]) for event in self.events("ChunkCommitted")}
+            wait_until(
+                lambda: all(self.steps(run) != steps for run, steps in counted.items()), f"{list(counted)} go on after a trainer's death"
+            )
 
     def let_pass(self, seconds: float) -> None:
         """Time in which nothing is awaited: what is to be seen is that nothing happens."""

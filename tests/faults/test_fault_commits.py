@@ -96,11 +96,11 @@ def everybody_dies_at_every_moment(cluster: ArmedCluster) -> None:
 
 def a_trainer_runs_out_of_memory(cluster: ArmedCluster, name: str) -> None:
     """The kernel kills it; its run is told why, and goes on."""
-    failed = len(cluster.failures_of(name))
-    wait_until(lambda: bool(cluster.trainer_pids(name)), f"{name} trains")
-    [pid] = cluster.trainer_pids(name)
-    with out_of_memory(pid):
-        wait_until(lambda: len(cluster.failures_of(name)) > failed, "the client reports the end of its trainer")
+    with cluster.trainer_death():
+        wait_until(lambda: bool(cluster.trainer_pids(name)), f"{name} trains")
+        [pid] = cluster.trainer_pids(name)
+        with out_of_memory(pid):
+            wait_until(lambda: not psutil.pid_exists(pid), "it is killed")
     event = [event for event in cluster.events("ChunkFailed") if event["client"] == name][-1]
     assert event["failure"]["code"] == "trainer_died", event
     assert "ended by SIGKILL; the machine may be out of memory" in event["failure"]["message"], event
