@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import gc
 import os
 import runpy
-import signal
 import sys
 
-PR_SET_PDEATHSIG = 1
+from gswarm.runtime.parent import die_with_parent
 
 
 def main() -> int:
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     client_pid = int(sys.argv.pop(1))
     if os.getppid() != client_pid:
         # The client ended before the kernel was asked to tell.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import logging
 import os
 import signal
@@ -28,6 +27,7 @@ from gswarm.profiler.machine_source import MachineSource
 from gswarm.profiler.nvml_source import NvmlSource
 from gswarm.profiler.readings import ProcessReading, Source
 from gswarm.profiler.sampler_lines import LINE_BYTES_MAX, SamplerLine, decode_intervals, encode_line
+from gswarm.runtime.parent import die_with_parent
 
 FLUSH_S = 0.5
 SLOW_S = 1.0
@@ -38,7 +38,6 @@ STUCK_S = 10.0
 ROWS_MAX = 20_000
 """Readings that wait for a client which does not take them; more are missed."""
 NICENESS = 10
-PR_SET_PDEATHSIG = 1
 
 logger = logging.getLogger("gswarm.profiler.sampler")
 
@@ -198,7 +197,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--parent", type=int, required=True, help="the client's process id")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
-    _die_with_parent()
+    die_with_parent()
     if os.getppid() != options.parent:
         return 1  # the client ended before the kernel was asked to tell
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the client's, which ends us
@@ -241,11 +240,6 @@ def _listen(lines: BinaryIO, readers: list[Reader]) -> None:
     except (CorruptDataError, OSError):
         logger.exception("the client cannot be understood")
     os._exit(0)  # a thread that hangs in the driver would hold up every other way out
-
-
-def _die_with_parent() -> None:
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

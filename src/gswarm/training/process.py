@@ -7,8 +7,6 @@ snapshot of what is training), and at once when the other end of the socket clos
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
 import logging
 import os
 import signal
@@ -18,6 +16,7 @@ import threading
 from typing import TYPE_CHECKING, BinaryIO
 
 from gswarm.domain.errors import CorruptDataError
+from gswarm.runtime.parent import die_with_parent
 from gswarm.training.memory import keep_freed_memory
 from gswarm.training.protocol import Ready, TrainerEvent
 from gswarm.training.protocol_codec import MAX_LINE_BYTES, decode_command, encode
@@ -26,7 +25,6 @@ from gswarm.training.run_log import keep_run_logs
 if TYPE_CHECKING:
     from gswarm.training.conductor import Conductor
 
-PR_SET_PDEATHSIG = 1
 DEVICE_LOST_EXIT_CODE = 3
 SWITCH_INTERVAL_S = 0.0001
 """The thread that trains waits this long at most for one that writes a snapshot; Python's default is fifty times that."""
@@ -66,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--hot-runs", type=int, default=None, help="runs held in memory at once")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    _die_with_parent()
+    die_with_parent()
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     channel = Channel(socket.socket(fileno=options.fd))
     keep_run_logs(channel.emit)
@@ -119,12 +117,6 @@ def _await_sigterm(conductor: Conductor) -> None:
     signal.sigwait({signal.SIGTERM})
     logger.info("SIGTERM: finishing the step")
     conductor.drain()
-
-
-def _die_with_parent() -> None:
-    """Linux ends this process with the client, also when it is too busy to see the socket close."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":
