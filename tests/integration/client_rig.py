@@ -41,7 +41,7 @@ from gswarm.wire.server import RunningServer, start_server
 from gswarm.wire.tls import Peer
 
 FAKE_TRAINER = (sys.executable, str(Path(__file__).with_name("client_fake_trainer.py")))
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 M = TypeVar("M")
 

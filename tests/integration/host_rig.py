@@ -79,7 +79,7 @@ class FakeClient:
 
     async def next(self, kind: type[HostMessage], count: int = 1) -> list[HostMessage]:
         """Waits for the ``count``-th message of a kind; all of the kind so far."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while True:
                 found = [message for message in self.received if isinstance(message, kind)]
                 if len(found) >= count:
@@ -100,7 +100,7 @@ class FakeClient:
 
     async def ended(self) -> BaseException | None:
         assert self.running is not None
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await self.running
         return self.error
 

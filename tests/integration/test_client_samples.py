@@ -19,7 +19,7 @@ from gswarm.profiler.sampler_lines import SamplerLine
 from gswarm.wire.client import Backoff
 from nvml_kit import build, make_gpus
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 def columns_of(batches: list[SampleBatch], device: str, metric: str, owner: str = "") -> list[SampleColumns]:

@@ -128,7 +128,7 @@ async def test_a_repeated_report_is_not_acknowledged_before_the_first_one_is_on_
         monkeypatch.setattr(host.loop._journal, "append", slow)
         desk = host.sessions._desk
         first = asyncio.create_task(desk.take(A, report))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while host.state.runs[grant.run].position == 0:
                 await asyncio.sleep(0)
         second = asyncio.create_task(desk.take(A, report))

@@ -22,7 +22,7 @@ from gswarm.host.samples import SampleIntake
 from gswarm.wire.client import HostConnection
 from gswarm.wire.tls import Peer
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 MIB = 1024 * 1024
 
 
