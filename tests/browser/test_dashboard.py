@@ -195,6 +195,7 @@ def test_the_page_goes_on_after_the_host_was_started_again(visit: Visit, cluster
     seen.log_in(f"/experiments/{watched['id']}?only={watched['runs'][1]}")
     page = seen.page
     page.evaluate("window.neverReloaded = true")
+    expect(seen.row(watched["runs"][0])).to_be_visible()
     cluster.kill_host(signal.SIGKILL)
     expect(page.get_by_test_id("link")).to_have_text("Reconnecting")
     # What was known stays in sight.

@@ -32,11 +32,14 @@ export function useRunFilter(runs: readonly RunView[]): RunFilter {
   return { filter, setFilter, only, setOnly, shown, drawn };
 }
 
-/** What a filter may ask about a run: `state:running lr>1e-4 slot:left`. */
+/**
+ * What a filter may ask about a run: `state:running lr>1e-4 slot:left`. A parameter is what it was set to: training reports some of the
+ * same name, as the learning rate of the moment.
+ */
 export function fieldsOf(run: RunView): Fields {
   return {
-    ...run.changes,
     ...run.metrics,
+    ...run.changes,
     id: run.id,
     name: run.name,
     state: run.state,
