@@ -83,7 +83,7 @@ class ArmedCluster(RealCluster):
         """Returns when the process that got to the moment is dead, and what a supervisor starts again is started again."""
         kind = moment.partition(":")[0]
         if kind == "trainer":
-            with self.trainer_death():
+            with self.trainer_death(lane):
                 self.arm(lane, moment)
                 self.wait_until_struck(lane, moment)
             return
@@ -98,10 +98,12 @@ class ArmedCluster(RealCluster):
             self.start_client(lane)
 
     @contextmanager
-    def trainer_death(self) -> Iterator[None]:
-        """Inside, a trainer dies. Returns when every run has gone on."""
+    def trainer_death(self, lane: str) -> Iterator[None]:
+        """Inside, the trainer of a client dies. Returns when the host was told, or had given up the client, and every run has gone on."""
         with self.trainer_dies:
+            known = len(self.failures_of(lane)) + self.losses_of(lane)
             yield
+            wait_until(lambda: len(self.failures_of(lane)) + self.losses_of(lane) > known, f"{lane} tells of its trainer's death")
             counted = {event["run"]: self.steps(event["run"]) for event in self.events("ChunkCommitted")}
             wait_until(
                 lambda: all(self.steps(run) != steps for run, steps in counted.items()), f"{list(counted)} go on after a trainer's death"
@@ -125,6 +127,10 @@ class ArmedCluster(RealCluster):
     def commits_of(self, client: str) -> list[int]:
         """Where the chunks that counted there ended."""
         return [event["checkpoint"]["step"] for event in self.events("ChunkCommitted") if event["client"] == client]
+
+    def losses_of(self, client: str) -> int:
+        """How often the host gave it up."""
+        return [event["client"] for event in self.events("ClientLost")].count(client)
 
     def failures_of(self, client: str) -> list[str]:
         """The runs that failed there, each as often as it did."""

@@ -96,7 +96,7 @@ def everybody_dies_at_every_moment(cluster: ArmedCluster) -> None:
 
 def a_trainer_runs_out_of_memory(cluster: ArmedCluster, name: str) -> None:
     """The kernel kills it; its run is told why, and goes on."""
-    with cluster.trainer_death():
+    with cluster.trainer_death(name):
         wait_until(lambda: bool(cluster.trainer_pids(name)), f"{name} trains")
         [pid] = cluster.trainer_pids(name)
         with out_of_memory(pid):

@@ -81,9 +81,9 @@ async def call_rpc(address: str, path: str, tls: ClientTls | None, ca_pem: bytes
         with grpc.secure_channel(address, credentials, options=options) as channel:
             try:
                 if described_rpcs()[path].client_streaming:
-                    list(channel.stream_stream(path)(iter([b""]), metadata=metadata, timeout=60))
+                    list(channel.stream_stream(path)(iter([b""]), metadata=metadata, timeout=10))
                 else:
-                    channel.unary_unary(path)(b"", metadata=metadata, timeout=60)
+                    channel.unary_unary(path)(b"", metadata=metadata, timeout=10)
             except grpc.RpcError as error:
                 unreached = error.code() is grpc.StatusCode.UNAVAILABLE and not error.trailing_metadata()
                 return HANDSHAKE if unreached else str(error.code().name)

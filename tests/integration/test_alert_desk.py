@@ -78,7 +78,7 @@ async def desk(path: Path, scene: Scene, clock: ManualClock, *channels: Channel)
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(10):
         while not holds():
             await asyncio.sleep(0.001)
 

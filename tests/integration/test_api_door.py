@@ -58,7 +58,7 @@ def own_page(api: ApiHost) -> dict[str, str]:
 @contextlib.contextmanager
 def browser(api: ApiHost, role: str = "operator") -> Iterator[httpx.Client]:
     """Logged in with a cookie."""
-    with Client(base_url=api.url + PREFIX, timeout=60) as client:
+    with Client(base_url=api.url + PREFIX, timeout=10) as client:
         answer = client.post("/auth/login", json={"token": api.bearer[role]}, headers=own_page(api))
         assert answer.status_code == 200, answer.text
         yield client
@@ -160,7 +160,7 @@ def test_a_login_and_its_streams_end_with_the_token(api: ApiHost) -> None:
             client = stack.enter_context(browser(api, "short"))
             streams = [
                 stack.enter_context(client.stream("GET", "/events")),
-                stack.enter_context(stream("GET", f"{api.url}{PREFIX}/events", headers=bearer(api, "short"), timeout=60)),
+                stack.enter_context(stream("GET", f"{api.url}{PREFIX}/events", headers=bearer(api, "short"), timeout=10)),
             ]
             lines = [one.iter_lines() for one in streams]
             assert [next(one) for one in lines] == [": gswarm"] * 2
@@ -186,7 +186,7 @@ def test_a_stream_ends_when_its_token_has_expired(api: ApiHost, monkeypatch: pyt
     monkeypatch.setattr(sse, "KEEPALIVE_S", 0.02)
     with api.host() as host:
         api.bearer["short"] = host.create_token("viewer", ttl_s=3600)["token"]
-    with stream("GET", f"{api.url}{PREFIX}/events", headers=bearer(api, "short"), timeout=60) as answer:
+    with stream("GET", f"{api.url}{PREFIX}/events", headers=bearer(api, "short"), timeout=10) as answer:
         lines = answer.iter_lines()
         assert next(lines) == ": gswarm"
         monkeypatch.setattr(api.tokens, "_now", lambda: time.time() + 7200)
@@ -240,7 +240,7 @@ def test_what_a_proxy_header_claims_is_not_believed(tmp_path: Path) -> None:
 
 def raw(api: ApiHost, *pieces: bytes) -> bytes:
     """What comes back until the host closes the connection."""
-    with socket.create_connection(("127.0.0.1", int(api.url.rpartition(":")[2])), timeout=60) as connection:
+    with socket.create_connection(("127.0.0.1", int(api.url.rpartition(":")[2])), timeout=10) as connection:
         for piece in pieces:
             connection.sendall(piece)
         answer = b""
@@ -313,7 +313,7 @@ def test_a_caller_that_drips_bytes_is_cut_off_in_the_head_and_in_the_body(api: A
 
 
 def test_the_deadline_is_the_requests_and_not_the_answers(api: ApiHost) -> None:
-    with stream("GET", f"{api.url}{PREFIX}/events", headers=bearer(api, "viewer"), timeout=60) as answer:
+    with stream("GET", f"{api.url}{PREFIX}/events", headers=bearer(api, "viewer"), timeout=10) as answer:
         lines = answer.iter_lines()
         assert next(lines) == ": gswarm"
         (connection,) = api._server._server.server_state.connections

@@ -67,7 +67,7 @@ def test_an_id_of_the_future_is_a_problem_and_not_a_broken_stream(host: Host) ->
 def test_the_raw_stream_is_well_formed(api: ApiHost, host: Host) -> None:
     with_runs(api)
     headers = {"Authorization": f"Bearer {api.bearer['viewer']}", "Last-Event-ID": "1"}
-    with httpx.stream("GET", f"{api.url}/api/v1/events", headers=headers, timeout=60) as response:
+    with httpx.stream("GET", f"{api.url}/api/v1/events", headers=headers, timeout=5) as response:
         assert response.headers["content-type"].startswith("text/event-stream")
         lines = list(itertools.islice(response.iter_lines(), 6))
     assert lines[0].startswith(":")
@@ -78,7 +78,7 @@ def test_the_raw_stream_is_well_formed(api: ApiHost, host: Host) -> None:
 def test_a_silent_stream_is_kept_alive(api: ApiHost, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sse, "KEEPALIVE_S", 0.02)
     headers = {"Authorization": f"Bearer {api.bearer['viewer']}"}
-    with httpx.stream("GET", f"{api.url}/api/v1/events", headers=headers, timeout=60) as response:
+    with httpx.stream("GET", f"{api.url}/api/v1/events", headers=headers, timeout=5) as response:
         lines = [line for line in itertools.islice(response.iter_lines(), 6) if line]
     assert lines == [": gswarm", ": still here", ": still here"]
 
@@ -89,9 +89,9 @@ def test_so_many_streams_and_no_more(api: ApiHost, host: Host, monkeypatch: pyte
     headers = {"Authorization": f"Bearer {api.bearer['viewer']}"}
     url = f"{api.url}/api/v1/events"
     with contextlib.ExitStack() as stack:
-        held = [stack.enter_context(httpx.stream("GET", url, headers=headers, timeout=60)).iter_lines() for _ in range(2)]
+        held = [stack.enter_context(httpx.stream("GET", url, headers=headers, timeout=5)).iter_lines() for _ in range(2)]
         assert [next(lines) for lines in held] == [": gswarm"] * 2
-        refused = httpx.get(url, headers=headers, timeout=60)
+        refused = httpx.get(url, headers=headers, timeout=5)
         assert (refused.status_code, refused.json()["code"]) == (503, "unavailable")
     monkeypatch.setattr("gswarm.sdk.transport.RECONNECT_DELAY_MAX_S", 0.1)
     with contextlib.closing(host.events(0)) as again:
@@ -103,7 +103,7 @@ def test_followers_that_leave_are_forgotten(api: ApiHost, host: Host) -> None:
     own = api.plan._subscribers
     for _ in range(3):
         headers = {"Authorization": f"Bearer {api.bearer['viewer']}", "Last-Event-ID": "0"}
-        with httpx.stream("GET", f"{api.url}/api/v1/events", headers=headers, timeout=60) as response:
+        with httpx.stream("GET", f"{api.url}/api/v1/events", headers=headers, timeout=5) as response:
             next(response.iter_lines())
     for _ in range(100):
         host.health()

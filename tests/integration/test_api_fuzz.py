@@ -44,7 +44,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiHost]:
 
 @pytest.fixture(scope="module")
 def schema(api: ApiHost) -> Any:
-    answer = requests.get(f"{api.url}/openapi.json", headers=authorization(api), timeout=60)
+    answer = requests.get(f"{api.url}/openapi.json", headers=authorization(api), timeout=10)
     return schemathesis.openapi.from_dict(answer.json())
 
 

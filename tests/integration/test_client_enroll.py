@@ -134,7 +134,7 @@ async def test_a_grant_over_mtls_from_join_to_commit(tmp_path: Path) -> None:
             assert secure.registers[0].data_url.startswith("https://127.0.0.1:")
         finally:
             client.stop()
-            await asyncio.wait_for(task, 60)
+            await asyncio.wait_for(task, 20)
             await server.stop(0)
 
 

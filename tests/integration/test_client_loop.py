@@ -188,7 +188,7 @@ async def test_leaving_stops_hands_in_and_says_goodbye(tmp_path: Path, by_host: 
             r.host.say(Shutdown("drained"))
         else:
             client.stop("drained")
-        await asyncio.wait_for(task, 60)
+        await asyncio.wait_for(task, 20)
         [commit] = r.host.all(ChunkCommittedReport)
         [returned] = r.host.all(GrantReturnedReport)
         assert (commit.run, returned.run) == ("r1", "r2")
@@ -224,14 +224,14 @@ async def test_a_refused_registration_ends_the_client_with_the_hosts_reason(tmp_
         async with rig(tmp_path / type(error).__name__) as r:
             r.host.refuse = error
             with pytest.raises(type(error), match=error.message):
-                await asyncio.wait_for(r.client().run(), 60)
+                await asyncio.wait_for(r.client().run(), 20)
 
 
 async def test_a_host_that_stays_away_ends_a_client_that_is_not_resilient(tmp_path: Path) -> None:
     async with rig(tmp_path, give_up_s=0.5) as r:
         await r.server.stop(0)
         with pytest.raises(UnavailableError) as raised:
-            await asyncio.wait_for(r.client().run(), 60)
+            await asyncio.wait_for(r.client().run(), 30)
         assert raised.value.exit_code == 3
 
 

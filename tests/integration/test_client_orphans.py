@@ -45,7 +45,7 @@ async def test_kill_9_of_the_client_ends_its_trainer_and_a_restart_works(tmp_pat
         assert r.host.registers[1].held == ()
         assert r.host.registers[1].incarnation != r.host.registers[0].incarnation
         again.terminate()
-        _, log = await asyncio.wait_for(again.communicate(), 60)
+        _, log = await asyncio.wait_for(again.communicate(), 20)
         assert again.returncode == 0
         assert {json.loads(line)["client"] for line in log.decode().splitlines() if line.startswith("{")} == {"a"}
         snapshots = list((r.data_dir / "clients/a/snapshots").iterdir())
@@ -71,5 +71,5 @@ async def test_a_trainer_that_outlives_its_client_ends_before_the_next_one_start
         await r.host.until(lambda: any(row.run == "r2" for row in r.host.metrics_rows))
         assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
         again.terminate()
-        _, log = await asyncio.wait_for(again.communicate(), 60)
+        _, log = await asyncio.wait_for(again.communicate(), 20)
         assert f"process {orphan.pid}, which an earlier client started, still holds slot-0: it is killed" in log.decode()

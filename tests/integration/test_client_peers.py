@@ -130,7 +130,7 @@ async def test_an_answer_that_lasts_too_long_is_cut_so_that_its_reader_has_to_as
 
     monkeypatch.setattr(data_server, "ANSWER_MAX_S", 0.2)
     monkeypatch.setattr(data_server, "refusal", refuse)
-    async with world(tmp_path, 64 * MIB) as w, asyncio.timeout(60):
+    async with world(tmp_path, 64 * MIB) as w, asyncio.timeout(20):
         w.host.may[B] = (w.manifest,)
         entry = next(digest for digest in w.store.digests() if w.store.size_bytes(digest) == 64 * MIB)
         context, port = client_ssl_context(signed(AUTHORITY, "b")), int(w.source.url.rsplit(":", 1)[1])

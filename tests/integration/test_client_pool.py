@@ -211,7 +211,7 @@ async def test_an_unreachable_pool_is_waited_for(tmp_path: Path, monkeypatch: py
         await asyncio.sleep(0.3)
         assert not fetching.done()
         del w.places[digest]
-        assert (await asyncio.wait_for(fetching, 60)).is_dir()
+        assert (await asyncio.wait_for(fetching, 20)).is_dir()
 
 
 async def test_what_was_not_used_longest_makes_room_and_comes_back(tmp_path: Path) -> None:
@@ -298,7 +298,7 @@ async def test_a_cancelled_job_ends_its_process_and_the_next_one_begins(tmp_path
         await asyncio.sleep(0.5)
         assert not waiting.done()
         hanging.cancel()
-        assert (await asyncio.wait_for(waiting, 60)).failure is None
+        assert (await asyncio.wait_for(waiting, 20)).failure is None
 
 
 def dumped(checkpoint: Checkpoint) -> Any:

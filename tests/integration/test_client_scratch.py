@@ -24,6 +24,22 @@ client.recv(1)
 """
 
 
+def started_by(tmp_path: Path, *listener: Broken) -> tuple[asyncio.Queue[TrainerEvent], Trainers]:
+    """Trainers of one slot whose process leaves a folder, and what they say."""
+    ready: asyncio.Queue[TrainerEvent] = asyncio.Queue()
+    trainers = Trainers(
+        (SlotSpec(SlotId("a/0"), "cpu", 1, 1 << 30, "CPU"),),
+        tmp_path / "logs",
+        lambda slot, epoch, event: ready.put_nowait(event),
+        lambda *_exit: None,
+        Deadlines(),
+        Devices(tmp_path / "devices"),
+        (sys.executable, "-c", LEAVES_A_FOLDER),
+        *listener,
+    )
+    return ready, trainers
+
+
 class Broken:
     """A listener that fails at the first word."""
 
@@ -42,18 +58,8 @@ class Broken:
 
 
 async def test_who_listens_cannot_break_what_trains(tmp_path: Path) -> None:
-    ready: asyncio.Queue[TrainerEvent] = asyncio.Queue()
     broken = Broken()
-    trainers = Trainers(
-        (SlotSpec(SlotId("a/0"), "cpu", 1, 1 << 30, "CPU"),),
-        tmp_path / "logs",
-        lambda slot, epoch, event: ready.put_nowait(event),
-        lambda *_exit: None,
-        Deadlines(),
-        Devices(tmp_path / "devices"),
-        (sys.executable, "-c", LEAVES_A_FOLDER),
-        broken,
-    )
+    ready, trainers = started_by(tmp_path, broken)
     for epoch in range(2):
         trainers.start(0, epoch)
         assert isinstance(await ready.get(), Ready)
@@ -64,16 +70,7 @@ async def test_who_listens_cannot_break_what_trains(tmp_path: Path) -> None:
 
 
 async def test_what_a_killed_process_left_goes_before_the_next_one_starts(tmp_path: Path) -> None:
-    ready: asyncio.Queue[TrainerEvent] = asyncio.Queue()
-    trainers = Trainers(
-        (SlotSpec(SlotId("a/0"), "cpu", 1, 1 << 30, "CPU"),),
-        tmp_path / "logs",
-        lambda slot, epoch, event: ready.put_nowait(event),
-        lambda *_exit: None,
-        Deadlines(),
-        Devices(tmp_path / "devices"),
-        (sys.executable, "-c", LEAVES_A_FOLDER),
-    )
+    ready, trainers = started_by(tmp_path)
     left: list[Path] = []
     for epoch in range(2):
         trainers.start(0, epoch)

@@ -77,7 +77,7 @@ async def test_revoking_a_client_cuts_all_it_does_and_outlives_a_restart(tmp_pat
         session = asyncio.create_task(stays(link, A, stood[0]))
         metrics = asyncio.create_task(measures(link, stood[1]))
         others = asyncio.create_task(stays(standing, B, stood[2]))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(20):
             await asyncio.gather(*(event.wait() for event in stood))
             with api(host, tmp_path) as admin:
                 assert await asyncio.to_thread(admin.revoke_client, "a") == {"clients": ["a"]}
@@ -107,7 +107,7 @@ async def test_revoking_a_token_cuts_who_joined_with_it(tmp_path: Path) -> None:
     host = await Host.start(config(tmp_path))
     tls = await asyncio.to_thread(joined, host.services.tokens, "a")
     token = next(info.id for info in host.services.tokens.list() if info.client == "a")
-    async with HostConnection(host.endpoint.grpc_address, tls, A) as link, asyncio.timeout(60):
+    async with HostConnection(host.endpoint.grpc_address, tls, A) as link, asyncio.timeout(20):
         stood = asyncio.Event()
         session = asyncio.create_task(stays(link, A, stood))
         await stood.wait()
@@ -119,7 +119,7 @@ async def test_revoking_a_token_cuts_who_joined_with_it(tmp_path: Path) -> None:
 
 
 async def test_a_transfer_of_a_revoked_client_breaks_off_in_the_middle(tmp_path: Path) -> None:
-    async with pool_door(tmp_path) as door, asyncio.timeout(60):
+    async with pool_door(tmp_path) as door, asyncio.timeout(30):
         guest = joined(door.tokens, "a")
         digest = door.put(b"x" * BLOB_BYTES)
         options = {"ssl": client_ssl_context(guest), "server_hostname": server_name("host")}
@@ -177,7 +177,7 @@ async def test_a_connection_goes_on_with_another_certificate(tmp_path: Path) -> 
     async with pool_door(tmp_path) as door:
         server = await start_server(EchoHost(), "127.0.0.1", 0, door.authority.issue_host(), door=door.door)
         first = joined(door.tokens, "a")
-        async with HostConnection(f"127.0.0.1:{server.port}", first, "a") as link, asyncio.timeout(60):
+        async with HostConnection(f"127.0.0.1:{server.port}", first, "a") as link, asyncio.timeout(20):
             async with aclosing(link.session(aiter(Outbox(register("a"))))) as answers:
                 assert isinstance(await anext(answers), Registered)
                 located = asyncio.create_task(link.locate([Digest("0" * 64)]))
@@ -198,7 +198,7 @@ async def test_a_session_ends_with_its_certificate_and_a_renewed_one_opens_anoth
         server = await start_server(EchoHost(), "127.0.0.1", 0, door.authority.issue_host(), door=Door(door.tokens.check_client, clock))
         first = joined(door.tokens, "a")
         second = await renew("127.0.0.1", door.server.port, first, tmp_path / "tls")
-        async with HostConnection(f"127.0.0.1:{server.port}", first, "a") as link, asyncio.timeout(60):
+        async with HostConnection(f"127.0.0.1:{server.port}", first, "a") as link, asyncio.timeout(20):
             async with aclosing(link.session(aiter(Outbox(register("a"))))) as answers:
                 await anext(answers)
                 clock.fire()
@@ -245,7 +245,7 @@ async def test_renewing_while_a_run_trains_disturbs_nothing(tmp_path: Path, monk
             assert not task.done()
         finally:
             client.stop()
-            await asyncio.wait_for(task, 60)
+            await asyncio.wait_for(task, 20)
             await server.stop(0)
 
 
@@ -291,7 +291,7 @@ async def test_the_hosts_certificate_is_replaced_when_it_is_due_and_after_a_full
     first = certificate.issue()
     certificate.keep_fresh(first, [port])
     clock.fire()
-    second = await asyncio.wait_for(port.shown.get(), 60)
+    second = await asyncio.wait_for(port.shown.get(), 10)
     assert second.cert_pem != first.cert_pem
     assert ServerTls.load(tmp_path / "host") == second
     assert clock.set[0][0] == renewal_due_at(second.cert_pem).timestamp() > clock.time_s
@@ -303,7 +303,7 @@ async def test_the_hosts_certificate_is_replaced_when_it_is_due_and_after_a_full
     assert clock.set[0][0] == clock.time_s + RETRY_S
     (tmp_path / "host").unlink()
     clock.fire()
-    assert await asyncio.wait_for(port.shown.get(), 60)
+    assert await asyncio.wait_for(port.shown.get(), 10)
     await certificate.close()
 
 
@@ -313,7 +313,7 @@ async def test_ports_show_the_hosts_new_certificate_and_keep_their_connections(t
         guest = joined(door.tokens, "a")
         async with (
             HostConnection(f"127.0.0.1:{server.port}", guest, "a") as link,
-            asyncio.timeout(60),
+            asyncio.timeout(20),
             aclosing(link.session(aiter(Outbox(register("a"))))) as answers,
         ):
             await anext(answers)

@@ -36,7 +36,7 @@ async def test_a_port_that_says_nothing_is_unavailable(ca: CertificateAuthority)
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
-        async with HostConnection(f"127.0.0.1:{mute.getsockname()[1]}", client_tls(ca, "a"), "a", FAST) as link, asyncio.timeout(60):
+        async with HostConnection(f"127.0.0.1:{mute.getsockname()[1]}", client_tls(ca, "a"), "a", FAST) as link, asyncio.timeout(10):
             with pytest.raises(UnavailableError):
                 await converse(link, register("a"))
 
@@ -50,7 +50,7 @@ async def test_a_silent_connection_is_noticed_by_both(ca: CertificateAuthority, 
         async with (
             HostConnection(f"127.0.0.1:{port}", client_tls(ca, "a") if secure else None, "a", FAST) as link,
             aclosing(link.session(aiter(Outbox(register("a"))))) as answers,
-            asyncio.timeout(60),
+            asyncio.timeout(10),
         ):
             assert isinstance(await anext(answers), Registered)
             relay.silence()
@@ -66,13 +66,13 @@ async def test_a_reset_connection_is_noticed_at_once_and_the_link_works_again(ca
     async with running(host, ca.issue_host(), limits) as server:
         relay = Relay(server.port)
         async with HostConnection(f"127.0.0.1:{await relay.start()}", client_tls(ca, "a"), "a") as link:
-            async with aclosing(link.session(aiter(Outbox(register("a"))))) as answers, asyncio.timeout(5):
+            async with aclosing(link.session(aiter(Outbox(register("a"))))) as answers, asyncio.timeout(2):
                 await anext(answers)
                 relay.reset()
                 with pytest.raises(UnavailableError):
                     await anext(answers)
                 assert await host.ended.get() == "a"
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(10):
                 assert len(await converse_again(link)) == 1
         await relay.stop()
 
@@ -90,7 +90,7 @@ async def test_a_lost_call_takes_no_message_away_from_the_next_one(ca: Certifica
     host = EchoHost()
     async with running(host, ca.issue_host()) as server:
         relay = Relay(server.port)
-        async with HostConnection(f"127.0.0.1:{await relay.start()}", client_tls(ca, "a"), "a") as link, asyncio.timeout(60):
+        async with HostConnection(f"127.0.0.1:{await relay.start()}", client_tls(ca, "a"), "a") as link, asyncio.timeout(10):
             outbox = Outbox(register("a"))
             async with aclosing(link.session(aiter(outbox))) as answers:
                 await anext(answers)
@@ -112,7 +112,7 @@ async def test_a_host_that_comes_back_is_found_soon(ca: CertificateAuthority) ->
     for _ in range(10):
         with pytest.raises(UnavailableError):
             await converse(link, register("a"))
-    async with running(EchoHost(), tls, port=port), asyncio.timeout(12):
+    async with running(EchoHost(), tls, port=port), asyncio.timeout(4):
         while True:
             try:
                 await converse(link, register("a"))
@@ -124,7 +124,7 @@ async def test_a_host_that_comes_back_is_found_soon(ca: CertificateAuthority) ->
 
 async def test_leaving_a_session_ends_it_at_the_host() -> None:
     host = EchoHost()
-    async with linked(host, None, None) as link, asyncio.timeout(60):
+    async with linked(host, None, None) as link, asyncio.timeout(5):
         async with aclosing(link.session(aiter(Outbox(register("a"))))) as answers:
             await anext(answers)
         assert await host.ended.get() == "a"
@@ -136,7 +136,7 @@ async def test_cancelling_a_session_stays_a_cancellation() -> None:
             registered.set()
 
     host = EchoHost()
-    async with linked(host, None, None) as link, asyncio.timeout(60):
+    async with linked(host, None, None) as link, asyncio.timeout(5):
         registered = asyncio.Event()
         session = asyncio.create_task(listen(link, registered))
         await registered.wait()
@@ -147,7 +147,7 @@ async def test_cancelling_a_session_stays_a_cancellation() -> None:
 
 
 async def test_closing_the_connection_ends_the_session_with_an_error() -> None:
-    async with running(EchoHost(), None) as server, asyncio.timeout(60):
+    async with running(EchoHost(), None) as server, asyncio.timeout(5):
         link = HostConnection(f"127.0.0.1:{server.port}", None, "a", FAST)
         answers = link.session(aiter(Outbox(register("a"))))
         await anext(answers)
@@ -162,7 +162,7 @@ async def test_closing_the_connection_ends_the_session_with_an_error() -> None:
 
 async def test_stopping_the_server_ends_sessions() -> None:
     host = EchoHost()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(5):
         server = await start_server(host, "127.0.0.1", 0, None, FAST_SERVER)
         async with HostConnection(f"127.0.0.1:{server.port}", None, "a", FAST) as link:
             answers = link.session(aiter(Outbox(register("a"))))
@@ -177,7 +177,7 @@ async def test_too_many_calls_are_refused_not_queued() -> None:
     async with (
         linked(EchoHost(), None, None, limits=ServerLimits(calls_max=1)) as link,
         aclosing(link.session(aiter(Outbox(register("a"))))) as answers,
-        asyncio.timeout(60),
+        asyncio.timeout(5),
     ):
         await anext(answers)
         with pytest.raises(LimitError):

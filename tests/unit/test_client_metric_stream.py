@@ -34,7 +34,7 @@ async def test_rows_that_no_batch_carried_before_a_break_are_sent_after_it(monke
     for step in range(2 * BATCH_ROWS):
         stream.add_step(StepMetrics(RunId("r1"), 1, step, 0.0, ()))
     running = asyncio.create_task(stream.run())
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(5):
         while len(stored) < 2 * BATCH_ROWS:
             await asyncio.sleep(0.001)
     running.cancel()

@@ -123,13 +123,7 @@ async def _start(cls: type[Host], config: HostConfig, insecure: bool, clock: Clo
     await asyncio.to_thread(identity.make_directory, paths.data_dir)
     stack.callback(DirectoryLock(paths.host).release)
     authority = await asyncio.to_thread(identity.open_authority, paths.tls, paths.journal, uuid.uuid4().hex)
-    journal = SqliteJournal(paths.journal, authority.cluster_id, {"undo_window_s": repr(config.undo_window_s)})
-    stack.callback(journal.close)
-    state, seq = await asyncio.to_thread(open_state, journal)
-    gc.freeze()  # the plan lives as long as the process: the collector need not look at it again
-    _log.info(
-        "the plan is at event %d: %d experiments, %d runs, %d clients", seq, len(state.experiments), len(state.runs), len(state.clients)
-    )
+    journal, state = await _open_plan(paths, authority.cluster_id, config, stack)
     store, series, run_logs, samples = await _open_stores(paths, config, clock, stack)
     profiler_sessions = ProfilerSessions(paths.data_dir / "series" / "sessions.json", clock.now_s)
     intake = SampleIntake(samples, clock.now_s, profiler_sessions.intervals)
@@ -193,6 +187,18 @@ async def _start(cls: type[Host], config: HostConfig, insecure: bool, clock: Clo
     kept = AsyncExitStack()
     kept.push_async_callback(stack.pop_all().aclose)
     return cls(services, endpoint, core, kept)
+
+
+async def _open_plan(paths: _Paths, cluster_id: str, config: HostConfig, stack: AsyncExitStack) -> tuple[SqliteJournal, ClusterState]:
+    """The journal, closed with the stack, and what it says."""
+    journal = SqliteJournal(paths.journal, cluster_id, {"undo_window_s": repr(config.undo_window_s)})
+    stack.callback(journal.close)
+    state, seq = await asyncio.to_thread(open_state, journal)
+    gc.freeze()  # the plan lives as long as the process: the collector need not look at it again
+    _log.info(
+        "the plan is at event %d: %d experiments, %d runs, %d clients", seq, len(state.experiments), len(state.runs), len(state.clients)
+    )
+    return journal, state
 
 
 async def _open_stores(

@@ -16,7 +16,7 @@ _libc = ctypes.CDLL(None)
 def keep_freed_memory() -> bool:
     """From now on activations are not given back to the kernel after each step, to be faulted in again, page by page, in the next one.
 
-    ``mallopt(3)``. Returns False and changes nothing where the C library has no such settings, or takes no such size.
+    ``mallopt(3)``. Returns False where the C library has no such settings, or takes no such size: it goes on as before.
     """
     try:
         # The size comes first: a trim threshold alone would end glibc's own adaptation of the size, which is better than nothing.

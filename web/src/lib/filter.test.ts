@@ -33,6 +33,7 @@ test("the range of a field is read and replaced, and the other words stay as the
   const text = 'lr>=1e-4 -cosine "warm start" LR<=2 lr:3 -best>=1';
   expect(rangeOf(text, "lr")).toEqual([1e-4, 2]);
   expect(rangeOf(text, "best")).toEqual([null, null]);
+  expect(rangeOf("lr>=1e lr<=much", "lr")).toEqual([null, null]);
   expect(withRange(text, "lr", [null, 0.5])).toBe('-cosine "warm start" lr:3 -best>=1 lr<=0.5');
   expect(withRange("", "best", [-1, 3])).toBe("best>=-1 best<=3");
 });

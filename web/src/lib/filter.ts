@@ -23,6 +23,7 @@ function wordsOf(text: string): readonly string[] {
   return text.match(/(?:[^\s"]|"[^"]*"?)+/g) ?? [];
 }
 
+/** What is half typed is left out. */
 export function parseFilter(text: string): Filter {
   return wordsOf(text).flatMap((word) => {
     const found = TERM.exec(word.replaceAll('"', ""));
@@ -52,7 +53,8 @@ export function rangeOf(text: string, field: string): Range {
     const found = parseFilter(text).find(
       (term) => !term.negated && term.field === field.toLowerCase() && term.comparison === comparison,
     );
-    return found ? Number(found.value) : null;
+    const value = found ? Number(found.value) : Number.NaN; // `1e` while somebody types 1e-4
+    return Number.isFinite(value) ? value : null;
   };
   return [limit(">="), limit("<=")];
 }
