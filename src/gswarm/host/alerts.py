@@ -62,6 +62,7 @@ class AlertDesk:
         self._couriers = [Courier(channel, clock, self._on_delivered) for channel in channels]
         self._timer: TimerHandle | None = None
         self._evaluating: asyncio.Task[None] | None = None
+        self._looking = asyncio.Lock()
         self._saving = asyncio.Lock()
         self._savings: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -112,11 +113,12 @@ class AlertDesk:
 
     async def evaluate(self) -> list[Alert]:
         """One look: the alerts that began, grew worse or ended. They are on their way when this returns. Raises StorageError."""
-        rest = self._look([(courier.channel.name, courier.error) for courier in self._couriers if courier.error])
-        now_s = self._clock.now_s()
-        before = self._book
-        book, changed = await asyncio.to_thread(lambda: evaluate(before, rest(), self._config, now_s))
-        self._book = book
+        async with self._looking:
+            rest = self._look([(courier.channel.name, courier.error) for courier in self._couriers if courier.error])
+            now_s = self._clock.now_s()
+            before = self._book
+            book, changed = await asyncio.to_thread(lambda: evaluate(before, rest(), self._config, now_s))
+            self._book = book
         for alert in changed:
             _tell_log(alert)
         if changed or book.seen != before.seen:
