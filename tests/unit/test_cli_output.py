@@ -244,6 +244,22 @@ def test_the_live_view_shows_bars_chunks_numbers_and_the_header() -> None:
     assert "learning_rate=1e-05" in shown
 
 
+@pytest.mark.parametrize("strange", ["[/0]", "[bold]a", "a/[red]7"])
+def test_names_from_elsewhere_are_no_markup(strange: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = look(id=strange, slot=strange, changes={"key": strange}, state=strange, metrics={strange: 0.5})
+    found.experiment.update(name=strange, metric={"name": strange}, best_run=strange)
+    assert render(found, width=200).count(strange) == 7
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    show_rows(Format.TABLE, [{"id": strange}], [column(strange, "id")])
+    assert capsys.readouterr().out.count(strange) == 2
+
+
+def test_names_from_elsewhere_do_not_command_the_terminal() -> None:
+    found = look(slot="a/\x1b[2J")
+    found.experiment.update(name="\x1b[2J", metric={"name": "\x1b[2J"})
+    assert "\x1b" not in render(found)
+
+
 def test_many_runs_are_cut_to_the_screen() -> None:
     many = look()
     runs = [{**many.runs[0], "id": f"r{index}"} for index in range(40)]

@@ -76,7 +76,9 @@ def test_a_timer_that_comes_too_early_runs_on() -> None:
     assert cluster.run("r1").state is RunState.DELETED
 
 
-@pytest.mark.parametrize("name", ["a/first", "a/", "a", "/0", "a/-1"])
+@pytest.mark.parametrize(
+    "name", ["a/first", "a/", "a", "/0", "a/-1", "7", "b/7", "a/a/7", "a/03", "a/\N{ARABIC-INDIC DIGIT THREE}", "a/3\n", "a/[/0]"]
+)
 def test_a_slot_has_a_name_that_an_order_can_point_to(name: str) -> None:
     cluster = Cluster()
     cluster.refused(ClientRegistered(ClientName("a"), "i1", "1", "", (SlotSpec(SlotId(name), "cpu"),)), InvalidInputError)

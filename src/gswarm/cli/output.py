@@ -171,7 +171,7 @@ def print_table(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> No
         _print_rich(columns, cells)
         return
     widths = [max(len(item.heading), *(len(row[index]) for row in cells)) for index, item in enumerate(columns)]
-    lines = [[item.heading.upper() for item in columns], *cells]
+    lines = [[clean(item.heading).upper() for item in columns], *cells]
     for line in lines:
         parts = [value.rjust(width) if item.right else value.ljust(width) for item, value, width in zip(columns, line, widths, strict=True)]
         print("  ".join(parts).rstrip())
@@ -185,7 +185,7 @@ def _print_rich(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> No
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for item in columns:
-        table.add_column(item.heading, justify="right" if item.right else "left", no_wrap=item.right)
+        table.add_column(Text(clean(item.heading)), justify="right" if item.right else "left", no_wrap=item.right)
     for row in cells:
         table.add_row(*(Text(value, style=STATE_STYLES.get(value, "")) for value in row))
     Console().print(table)

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from gswarm.cli.output import STATE_STYLES, Json, duration, text
+from gswarm.cli.output import STATE_STYLES, Json, clean, duration, text
 from gswarm.cli.watch import Look
 
 BAR_CELLS = 20
@@ -50,7 +50,7 @@ def _header(look: Look) -> Text:
     slots = sum(len(client["slots"]) for client in ready)
     busy = sum(1 for client in ready for slot in client["slots"] if slot["runs"])
     line = Text()
-    line.append(f"{experiment['name']} ", style="bold")
+    line.append(f"{clean(experiment['name'])} ", style="bold")
     line.append(f"({experiment['id']}) ", style="dim")
     line.append(experiment["state"], style=STATE_STYLES.get(experiment["state"], ""))
     line.append(f"   {len(ready)} client{'s' if len(ready) != 1 else ''}, {busy} of {slots} slots busy")
@@ -67,9 +67,10 @@ def _header(look: Look) -> Text:
 
 def _table(look: Look, runs: list[Json]) -> Table:
     metric = look.experiment["metric"]["name"]
+    # Every cell is a Text: of a bare string rich would obey what stands in brackets.
     table = Table(box=None, pad_edge=False, padding=(0, 1))
-    for heading in ("run", "", "step", "chunks", "loss", metric, "state", "slot", "changes"):
-        right = heading in ("step", "loss", metric)
+    for heading in ("run", "", "step", "chunks", "loss", clean(metric), "state", "slot", "changes"):
+        right = heading in ("step", "loss", clean(metric))
         table.add_column(
             Text(heading, style="dim"), justify="right" if right else "left", no_wrap=heading != "changes", overflow="ellipsis"
         )
@@ -77,12 +78,12 @@ def _table(look: Look, runs: list[Json]) -> Table:
         table.add_row(
             Text(run["id"], style="bold" if run["id"] == look.experiment["best_run"] else ""),
             bar(run["current_step"], run["total_steps"], run["slot"] is not None),
-            f"{run['current_step']}/{run['total_steps']}",
+            Text(f"{run['current_step']}/{run['total_steps']}"),
             grid(run),
-            text(run["metrics"].get("loss")),
-            text(run["metrics"].get(metric)),
+            Text(text(run["metrics"].get("loss"))),
+            Text(text(run["metrics"].get(metric))),
             Text(run["state"], style=STATE_STYLES.get(run["state"], "")),
-            text(run["slot"]),
+            Text(text(run["slot"])),
             Text(text(run["changes"]), style="dim"),
         )
     return table

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from gswarm.domain.errors import ConflictError, InvalidInputError, LimitError, NotFoundError
 from gswarm.domain.ids import ClientName, RunId, SlotId
 from gswarm.domain.plan import Client, ClientState, Run, Slot
@@ -12,6 +14,9 @@ from gswarm.scheduler.state import Turn
 
 CLIENTS_MAX = 10_000
 SLOTS_PER_CLIENT_MAX = 256
+
+_SLOT_NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
+"""As it stands in a slot's id, which has one spelling only: other digits and leading zeros would name another slot's number."""
 
 
 def registered(turn: Turn, event: ClientRegistered) -> None:
@@ -131,7 +136,8 @@ def _check(turn: Turn, event: ClientRegistered) -> None:
         slot = turn.plan.slots.get(slot_id)
         if slot is not None and slot.client != event.client:
             raise InvalidInputError(f"slot {slot_id} belongs to client {slot.client}")
-        if not slot_id.removeprefix(f"{event.client}/").isdecimal():
+        owner, _, number = slot_id.rpartition("/")
+        if owner != event.client or not _SLOT_NUMBER.fullmatch(number):
             raise InvalidInputError(f"slot {slot_id!r} of client {event.client} has no name that is known", f"name it {event.client}/0")
     lost = any(client.state is ClientState.LOST for client in turn.plan.clients.values())
     if event.client not in turn.plan.clients and len(turn.plan.clients) >= CLIENTS_MAX and not lost:
