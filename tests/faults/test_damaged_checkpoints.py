@@ -37,22 +37,32 @@ async def unpacked(made: World, digest: Digest) -> bytes:
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["manifest", "weights"])
-async def test_a_damaged_copy_of_the_clients_own_is_fetched_again(which: int, tmp_path: Path) -> None:
+async def test_a_damaged_copy_of_the_clients_own_is_named_and_fetched_again(
+    which: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with world(tmp_path) as made:
         digest = made.make("good")
         again(made, digest)
-        flip_bit(files(made.pool.store, digest)[which], 77)
+        damaged = files(made.pool.store, digest)[which]
+        flip_bit(damaged, 77)
+        told: list[tuple[str, Digest]] = []
+        made.pool._on_damaged = lambda owner, blob: told.append((owner, blob))
         assert await unpacked(made, digest) == ("good" * 100).encode()[:100]
-        assert len(list((made.pool.store.root / "corrupt").iterdir())) == 1
+        (aside,) = (made.pool.store.root / "corrupt").iterdir()
+        assert told == [("grant:r1:1", damaged.name)]
+        warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+        assert warnings == [f"blob {damaged.name} was damaged on this disk: it is set aside as {aside}"]
 
 
-async def test_a_damaged_copy_of_the_hosts_is_set_aside_and_another_holder_asked(tmp_path: Path) -> None:
+async def test_a_damaged_copy_of_the_hosts_is_set_aside_and_another_holder_asked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async with world(tmp_path) as made, world(tmp_path / "other") as other:
         digest = made.make("good")
         assert other.make("good") == digest
-        flip_bit(files(made.host, digest)[1], 77)
+        damaged = files(made.host, digest)[1]
+        flip_bit(damaged, 77)
         made.places[digest] = [(made.url, "host"), (other.url, "b")]
         assert await unpacked(made, digest) == ("good" * 100).encode()[:100]
+        assert f"blob {damaged.name} was damaged on this disk: it is set aside as {made.host.root}/corrupt/" in caplog.text
 
 
 async def test_the_host_names_others_once_it_knows_that_its_copy_is_damaged(tmp_path: Path) -> None:

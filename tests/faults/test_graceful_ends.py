@@ -1,7 +1,7 @@
 """SIGTERM: a client finishes its step, checkpoints and returns its leases, counted in steps; a host leaves a snapshot of its end.
 
-The machine is a bad one meanwhile: the host's logs lie on a disk that is full from the start, and while the client is away a bit of its
-checkpoint flips. The weights must not tell.
+The machine is a bad one meanwhile: the host's logs lie on a disk that is full until the host is started again, and while the client is away
+a bit of its checkpoint flips. The weights must not tell; the logs must.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from experiments import experiment
-from faults_rig import check_ledger, flip_bit, ledger, tiny_disk
+from faults_rig import TinyDisk, check_ledger, flip_bit, ledger, tiny_disk
 from real_cluster import Json, RealCluster
 from steering import mid_chunk, until
 
@@ -32,14 +32,19 @@ SETTLED_S = 0.6
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[RealCluster]:
-    made = RealCluster(tmp_path / "cluster")
-    with tiny_disk(made.data_dir / "logs") as disk:
+def logs_disk(tmp_path: Path) -> Iterator[TinyDisk]:
+    with tiny_disk(tmp_path / "cluster" / "host-data" / "logs") as disk:
         disk.fill()
-        try:
-            yield made
-        finally:
-            made.close()
+        yield disk
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, logs_disk: TinyDisk) -> Iterator[RealCluster]:
+    made = RealCluster(tmp_path / "cluster")
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 def frozen_step(cluster: RealCluster, host: Host, run: str) -> int:
@@ -69,7 +74,7 @@ def checkpoint_blob(cluster: RealCluster) -> Path:
     return max(tensors, key=lambda blob: blob.stat().st_mtime_ns)
 
 
-def test_sigterm_costs_no_step_and_a_damaged_checkpoint_no_weight(cluster: RealCluster, assets: Path) -> None:
+def test_sigterm_costs_no_step_and_a_damaged_checkpoint_no_weight(cluster: RealCluster, logs_disk: TinyDisk, assets: Path) -> None:
     cluster.start_host()
     cluster.start_client("one")
     cluster.wait_for_clients(1)
@@ -84,8 +89,11 @@ def test_sigterm_costs_no_step_and_a_damaged_checkpoint_no_weight(cluster: RealC
         assert host.status()["open_leases"] == 0
         client: Json = host.client("one")
         assert (client["state"], "SIGTERM" in client["lost_reason"]) == ("lost", True), client
-        flip_bit(checkpoint_blob(cluster), 8 * 3000 + 5)
+        damaged = checkpoint_blob(cluster)
+        flip_bit(damaged, 8 * 3000 + 5)
     end_host(cluster)
+    assert "lines of runs' logs are being lost: the log of" in cluster.log("host.log", 100_000)
+    logs_disk.empty()
     cluster.start_host()
     cluster.start_client("one")
     with cluster.api() as host:
@@ -93,8 +101,10 @@ def test_sigterm_costs_no_step_and_a_damaged_checkpoint_no_weight(cluster: RealC
         assert left["position"] in [start for start, _ in ledger(host, "interrupted", run)]
         check_ledger(host, "interrupted", run)
         assert cluster.cli_json("run", "verify", run)["identical"] is True
-        assert list((cluster.root / "client-one" / "clients" / "one" / "pool" / "corrupt").iterdir())
-        assert "lines of runs' logs are being lost: the log of" in cluster.log("host.log", 100_000)
+        (aside,) = (cluster.root / "client-one" / "clients" / "one" / "pool" / "corrupt").iterdir()
+        assert f"blob {damaged.name} was damaged on this disk: it is set aside as {aside}" in cluster.log("client-one.log", 100_000)
+        said = cluster.cli("run", "logs", run).stdout
+        assert f"blob {damaged.name} was damaged on this client's disk: it was set aside" in said
 
 
 def end_host(cluster: RealCluster) -> None:

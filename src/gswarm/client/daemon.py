@@ -25,7 +25,7 @@ from gswarm.client.jobs import JOB_COMMAND, JobRunner
 from gswarm.client.loop import ClientLoop, Parts
 from gswarm.client.metrics import MetricStream
 from gswarm.client.peer_rights import PeerRights
-from gswarm.client.pool import ClientPool
+from gswarm.client.pool import ClientPool, OnDamaged
 from gswarm.client.renewal import Renewal
 from gswarm.client.sampling.owners import outsiders_on, own_processes
 from gswarm.client.sampling.process import SAMPLER_COMMAND
@@ -154,7 +154,7 @@ class Client:
             connection = HostConnection(_join_address(identity.host, identity.port), identity.tls, identity.name)
             stack.push_async_callback(connection.close)
             context = client_ssl_context(identity.tls) if identity.tls is not None else None
-            pool = self._make_pool(connection, context)
+            pool = self._make_pool(connection, context, lambda owner, digest: loop.on_damaged(owner, digest))
             stack.push_async_callback(pool.close)
             snapshots = await asyncio.to_thread(SnapshotDirs, identity.directory)
             stack.callback(snapshots.close)
@@ -246,12 +246,13 @@ class Client:
 
         return Renewal(tls, ask, show)
 
-    def _make_pool(self, connection: HostConnection, context: ssl.SSLContext | None) -> ClientPool:
+    def _make_pool(self, connection: HostConnection, context: ssl.SSLContext | None, on_damaged: OnDamaged) -> ClientPool:
         identity = self._identity
         scheme = "http" if identity.tls is None else "https"
         host = Source(f"{scheme}://{_join_address(identity.host, identity.pool_port)}", HOST_SERVER_NAME)
         remote = PoolClient(context)
-        return ClientPool(identity.directory, identity.name, remote, host, connection.locate, self._config.cache_budget_bytes)
+        budget_bytes = self._config.cache_budget_bytes
+        return ClientPool(identity.directory, identity.name, remote, host, connection.locate, budget_bytes, on_damaged)
 
     def _registration(self, loop: ClientLoop, slots: tuple[SlotSpec, ...], server: DataServer) -> Callable[[], Register]:
         def register() -> Register:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -152,6 +153,13 @@ class ClientLoop:
 
     def on_trainer_exit(self, slot_index: int, epoch: int, failure: Failure, accounted: bool) -> None:
         self.feed(ev.TrainerDied(slot_index, epoch, failure, accounted))
+
+    def on_damaged(self, owner: str, digest: Digest) -> None:
+        """Tells the run that waits for the blob, in its log."""
+        for run, generation in self._grant_work:
+            if _owner(run, generation) == owner:
+                text = f"blob {digest} was damaged on this client's disk: it was set aside, and is fetched from whoever has it intact"
+                self.parts.metrics.add_log(LogLine(run, time.time(), "warning", text))
 
     def shut_down(self, reason: str) -> None:
         """Begins to leave in good order; a second call leaves at once."""

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 Locate = Callable[[Sequence[Digest]], Awaitable[dict[Digest, list[tuple[str, str]]]]]
 """Digest to (base URL, holder's name), best first."""
+OnDamaged = Callable[[str, Digest], None]
+"""Gets the owner for whom blobs are unpacked, and one of them that this disk has changed."""
 
 ABSENT_TRIES = 5
 """How often a blob that nobody has is asked for again: its holder may just be coming back."""
@@ -58,9 +60,19 @@ class ClientPool:
         host: the host's pool.
         locate: asks the host who has a manifest.
         budget_bytes: what fetched manifests may take before the one that was not used longest goes.
+        on_damaged: is told of every blob that is set aside before it is used.
     """
 
-    def __init__(self, directory: Path, client: ClientName, remote: PoolClient, host: Source, locate: Locate, budget_bytes: int) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        client: ClientName,
+        remote: PoolClient,
+        host: Source,
+        locate: Locate,
+        budget_bytes: int,
+        on_damaged: OnDamaged = lambda _owner, _digest: None,
+    ) -> None:
         self.store = DiskStore(directory / "pool")
         self.pins = Pins()
         self._cache = directory / "cache"
@@ -72,6 +84,7 @@ class ClientPool:
         self._host = host
         self._locate = locate
         self._budget_bytes = budget_bytes
+        self._on_damaged = on_damaged
         self._unpacked: dict[Digest, _Unpacked] = {}
         """The one that was not used longest comes first."""
         self._only_here: set[Digest] = set()
@@ -101,7 +114,8 @@ class ClientPool:
         lock = self._locks.setdefault(digest, asyncio.Lock())
         async with lock:
             if digest not in self._unpacked:
-                await asyncio.to_thread(self._set_aside_damaged, digest)
+                for damaged in await asyncio.to_thread(self._set_aside_damaged, digest):
+                    self._on_damaged(owner, damaged)
             fetched = await self._bring(digest)
             blobs = await asyncio.to_thread(reachable, self.store, digest)
             self.pins.pin(blobs, owner)
@@ -116,12 +130,13 @@ class ClientPool:
         await self._keep_budget()
         return path
 
-    def _set_aside_damaged(self, digest: Digest) -> None:
+    def _set_aside_damaged(self, digest: Digest) -> list[Digest]:
         """Bytes that a disk has changed since they came in would be trained on: what has not its digest any more is fetched anew."""
-        if self.store.has(digest) and self.store.verify(digest):
-            for entry in manifest_entries(self.store, digest):
-                if self.store.has(entry):
-                    self.store.verify(entry)
+        if not self.store.has(digest):
+            return []
+        if not self.store.verify(digest):
+            return [digest]
+        return [entry for entry in manifest_entries(self.store, digest) if self.store.has(entry) and not self.store.verify(entry)]
 
     async def _bring(self, digest: Digest) -> set[Digest]:
         """Fetches what the store lacks of a manifest; the blobs that came in."""

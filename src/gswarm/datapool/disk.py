@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import secrets
 import stat
@@ -27,6 +28,8 @@ from gswarm.datapool.layout import (
 )
 from gswarm.domain.errors import CorruptDataError, InvariantError, NotFoundError, StorageError
 from gswarm.domain.ids import Digest
+
+logger = logging.getLogger(__name__)
 
 CORRUPT_KEPT_MAX = 8
 """How many corrupt blobs are kept aside for a person to look at; older ones go."""
@@ -175,7 +178,8 @@ class DiskStore:
         with file_lock(self._lock, exclusive=True), storage_errors(f"set aside corrupt blob {digest}"):
             # A good copy may have come in its place meanwhile.
             if path.exists() and path.stat().st_ino == inode:
-                path.rename(self._corrupt / f"{digest}.{secrets.token_hex(4)}")
+                aside = path.rename(self._corrupt / f"{digest}.{secrets.token_hex(4)}")
+                logger.warning("blob %s was damaged on this disk: it is set aside as %s", digest, aside)
             kept = sorted(self._corrupt.iterdir(), key=lambda entry: entry.stat().st_ctime_ns)
             for surplus in kept[:-CORRUPT_KEPT_MAX]:
                 surplus.unlink()
