@@ -84,6 +84,52 @@ def test_charts_devices_and_newest_values(api: ApiHost) -> None:
         assert raw(api, "/profiler/query").json()["series"][0]["metric"] == "gpu_utilization"
 
 
+def send(api: ApiHost, client: str, at_s: float, values: dict[str, float], device: str = "gpu:0", owner: str = "", **options: Any) -> None:
+    """One sample, taken at ``at_s`` by the client's clock."""
+    seq = len(api.profiler.samples.latest()) + 1
+    columns = SampleColumns(
+        device, owner, tuple(values), np.array([round(at_s * 1e6)], "<i8").tobytes(), np.array([*values.values()], "<f8").tobytes()
+    )
+    devices = (DeviceInfo(device, device.partition(":")[0], ""),)
+    api.profiler.samples.append(ClientName(client), SampleBatch("0123456789abcdef", seq, (columns,), devices, **options))
+
+
+def test_a_value_that_is_old_is_null_though_its_device_has_others(api: ApiHost) -> None:
+    now_s = time.time()
+    send(api, "c", now_s - 30, {"gpu_power": 350.0})
+    send(api, "c", now_s, {"gpu_temperature": 55.0})
+    send(api, "c", now_s - 30, {"process_memory_used": 1.0}, owner="run:r1")
+    send(api, "c", now_s, {"process_memory_used": 2.0}, owner="run:r2")
+    send(api, "c", now_s - 30, {"step_time": 40.0}, "slot:0", owner="run:r2")
+    send(api, "c", now_s - 30, {"idle_share": 1.0}, "slot:0")
+    send(api, "gone", now_s - 30, {"idle_share": 1.0}, "slot:0")
+    send(api, "gone", now_s - 30, {"step_time": 40.0}, "slot:0", owner="run:r9")
+    with sdk(api, "viewer") as host:
+        found = {(one["client"], one["device"], one["owner"]): one for one in host.profiler_latest()["series"]}
+    assert {key: one["values"] for key, one in found.items()} == {
+        ("c", "gpu:0", ""): {"gpu_power": None, "gpu_temperature": 55.0},
+        ("c", "gpu:0", "run:r2"): {"process_memory_used": 2.0},
+        ("c", "slot:0", ""): {"idle_share": None},
+        ("c", "slot:0", "run:r2"): {"step_time": 40.0},
+        ("gone", "slot:0", ""): {"idle_share": None},
+    }
+    assert found["c", "gpu:0", ""]["at"] == pytest.approx(now_s, abs=0.01), "when it was last heard of"
+
+
+@pytest.mark.parametrize("offset_s", [60.0, -60.0])
+def test_all_times_are_by_the_hosts_clock(api: ApiHost, offset_s: float) -> None:
+    now_s = time.time()
+    for client, age_s in (("alive", 0.0), ("dead", 30.0)):
+        send(api, client, now_s - age_s - offset_s, {"gpu_power": 350.0}, clock_offset_s=offset_s, clock_error_s=0.001)
+    with sdk(api, "viewer") as host:
+        newest = {one["client"]: one for one in host.profiler_latest(["gpu_power"])["series"]}
+        devices = {one["client"]: one for one in host.profiler_devices()}
+    assert {client: one["values"]["gpu_power"] for client, one in newest.items()} == {"alive": 350.0, "dead": None}
+    for client, age_s in (("alive", 0.0), ("dead", 30.0)):
+        assert newest[client]["at"] == pytest.approx(now_s - age_s, abs=0.01)
+        assert devices[client]["seen_at"] == pytest.approx(now_s - age_s, abs=0.01)
+
+
 def test_queries_that_cannot_be_are_refused(api: ApiHost) -> None:
     wrong = [{"metric": "made_up"}, {"from": "10", "to": "5"}, {"points": "1"}, {"aggregate": "median"}, {"from": "nan"}, {"to": "inf"}]
     for params in wrong:

@@ -12,7 +12,8 @@ from gswarm.domain.ids import ClientName
 from gswarm.domain.samples import MACHINE, DeviceInfo, SeriesKey
 from gswarm.profiler import exposition
 from gswarm.profiler.catalog import BY_NAME, METRICS, UNITS
-from gswarm.profiler.exposition import STALE_INTERVALS, TRAINING_STALE_S, Family, Samples, exposed_name, render, sample_names
+from gswarm.profiler.exposition import Family, Samples, exposed_name, render, sample_names
+from gswarm.profiler.freshness import STALE_INTERVALS, STALE_S_MIN
 
 NOW_S = 5_000.0
 A = ClientName("a")
@@ -70,7 +71,7 @@ def test_what_has_no_answer_is_absent() -> None:
 
 @pytest.mark.parametrize("interval_s", [1.0, 5.0, 60.0])
 def test_what_is_stale_vanishes(interval_s: float) -> None:
-    limit_s = max(STALE_INTERVALS * interval_s, exposition.STALE_S_MIN)
+    limit_s = max(STALE_INTERVALS * interval_s, STALE_S_MIN)
     values = {key("gpu_power"): (NOW_S - limit_s, 1.0), key("gpu_fan"): (NOW_S - limit_s - 0.1, 1.0)}
     found = series(values, intervals=lambda client: {"*": interval_s})
     assert ("gswarm_gpu_power_watts", "a gpu:0") in found
@@ -81,10 +82,31 @@ def test_one_metric_may_have_an_interval_of_its_own_and_training_takes_its_time(
     values = {
         key("gpu_power"): (NOW_S - 40, 1.0),
         key("gpu_fan"): (NOW_S - 40, 1.0),
-        key("step_time", "slot:0", "run:r1"): (NOW_S - TRAINING_STALE_S, 1.0),
+        key("step_time", "slot:0", "run:r1"): (NOW_S - 300, 1.0),
+        key("tokens_rate", "slot:0", "run:r2"): (NOW_S - 301, 1.0),
     }
     found = series(values, intervals=lambda client: {"*": 1.0, "gpu_power": 10.0})
     assert [name for name, _ in found] == ["gswarm_gpu_power_watts", "gswarm_training_step_time_seconds", "gswarm_series_left_out"]
+
+
+def test_what_is_told_each_ten_seconds_does_not_flicker() -> None:
+    found = series({key("samples_lost", MACHINE): (NOW_S - 12, 3.0), key("cpu_utilization", MACHINE): (NOW_S, 0.5)})
+    assert found["gswarm_machine_samples_lost_total", "a"] == 3.0
+
+
+def test_a_client_that_is_gone_has_no_series_at_all() -> None:
+    slot = {key(f"{use}_share", "slot:0"): 1.0 for use in ("train", "swap", "idle")}
+    slot[key("step_time", "slot:0", "run:r1")] = 0.3
+    slot[key("samples_lost", MACHINE)] = 0.0
+    assert len(series({one: (NOW_S - STALE_S_MIN, value) for one, value in slot.items()})) == 6
+    assert [name for name, _ in series({one: (NOW_S - STALE_S_MIN - 1, value) for one, value in slot.items()})] == [
+        "gswarm_series_left_out"
+    ]
+
+
+def test_shares_of_a_slot_are_measured_each_second_and_told_no_longer() -> None:
+    values = {key("idle_share", "slot:0"): (NOW_S - 11, 1.0), key("cpu_utilization", MACHINE): (NOW_S, 0.5)}
+    assert [name for name, _ in series(values)] == ["gswarm_machine_cpu_utilization_ratio", "gswarm_series_left_out"]
 
 
 @pytest.mark.parametrize("offset_s", [-7200.0, 7200.0])

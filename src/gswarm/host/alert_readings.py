@@ -15,7 +15,7 @@ from gswarm.domain.plan import ClientState, Run, RunState
 from gswarm.domain.samples import MACHINE, SeriesKey
 from gswarm.host.sessions import SILENT
 from gswarm.profiler.alert_rules import RECENT_S, ClientReading, DiskReading, GpuReading, Readings, RunReading
-from gswarm.profiler.exposition import clock_offset_s
+from gswarm.profiler.freshness import clock_offset_s
 from gswarm.profiler.sample_store import SampleStore
 from gswarm.profiler.series import SeriesStore
 from gswarm.scheduler.core import ClusterState

@@ -33,9 +33,16 @@ class MetricInfo:
     kind: Kind = Kind.GAUGE
     fast: bool = False
     """Sampled at the full rate; the others change slowly and are read once a second at most."""
+    interval_s: float = 1.0
+    """Seconds within which the next sample comes while nothing is wrong, whatever sessions ask for."""
 
 
 UNITS = ("ratio", "bytes", "bytes_per_second", "watts", "joules", "celsius", "hertz", "seconds", "per_second", "count", "bitmask")
+
+_OWN_S = 10.0
+"""What the client says of itself."""
+_STEP_S = 60.0
+"""What training says of each step: it may be a long one."""
 
 _G, _M, _T, _P = Group.GPU, Group.MACHINE, Group.TRAINING, Group.PROCESS
 METRICS = (
@@ -72,15 +79,23 @@ METRICS = (
     MetricInfo("disk_total", "bytes", _M, "Size of the disk where the client keeps its data"),
     MetricInfo("network_rx", "bytes_per_second", _M, "Received over the network, without loopback"),
     MetricInfo("network_tx", "bytes_per_second", _M, "Sent over the network, without loopback"),
-    MetricInfo("samples_lost", "count", _M, "Samples that the client's spool had no room for, since the client began", Kind.COUNTER),
+    MetricInfo(
+        "samples_lost",
+        "count",
+        _M,
+        "Samples that the client's spool had no room for, since the client began",
+        Kind.COUNTER,
+        interval_s=_OWN_S,
+    ),
     MetricInfo("clock_offset", "seconds", _M, "What to add to the client's clock for the host's"),
-    MetricInfo("step_time", "seconds", _T, "Time of an optimizer step"),
-    MetricInfo("tokens_rate", "per_second", _T, "Tokens trained a second"),
-    MetricInfo("samples_rate", "per_second", _T, "Samples trained a second"),
-    MetricInfo("mfu", "ratio", _T, "Model FLOPs utilisation, of the device's peak where that is known"),
-    MetricInfo("data_wait", "ratio", _T, "Share of time in which training waited for its data"),
+    MetricInfo("step_time", "seconds", _T, "Time of an optimizer step", interval_s=_STEP_S),
+    MetricInfo("tokens_rate", "per_second", _T, "Tokens trained a second", interval_s=_STEP_S),
+    MetricInfo("samples_rate", "per_second", _T, "Samples trained a second", interval_s=_STEP_S),
+    MetricInfo("mfu", "ratio", _T, "Model FLOPs utilisation, of the device's peak where that is known", interval_s=_STEP_S),
+    MetricInfo("data_wait", "ratio", _T, "Share of time in which training waited for its data", interval_s=_STEP_S),
     MetricInfo("train_share", "ratio", _T, "Share of time in which the slot trained"),
     MetricInfo("swap_share", "ratio", _T, "Share of time in which the slot changed from one run to another"),
     MetricInfo("idle_share", "ratio", _T, "Share of time in which the slot did nothing"),
 )
 BY_NAME = {metric.name: metric for metric in METRICS}
+METRICS_HINT = "'gswarm profiler metrics' and GET /api/v1/profiler/metrics list them"

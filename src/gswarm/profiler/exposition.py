@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -15,13 +15,8 @@ from prometheus_client.registry import Collector
 from gswarm.domain.ids import ClientName
 from gswarm.domain.samples import MACHINE, DeviceInfo, SeriesKey
 from gswarm.profiler.catalog import BY_NAME, METRICS, Group, Kind, MetricInfo
+from gswarm.profiler.freshness import Freshness, Intervals, Latest
 
-STALE_INTERVALS = 5
-"""A series without a sample for so many of its intervals is left out."""
-STALE_S_MIN = 10.0
-"""Clients send twice a second at most, however fast they sample."""
-TRAINING_STALE_S = 300.0
-"""Training measures by step, and a step may be long."""
 SERIES_MAX = 200_000
 """Of clients' samples in one answer; what is more is left out, and counted."""
 OWNERS_MAX = 16
@@ -52,11 +47,10 @@ class Family:
 class Samples:
     """What the store has, as of ``now_s``."""
 
-    latest: Mapping[SeriesKey, tuple[float, float]]
+    latest: Latest
     devices: Iterable[tuple[ClientName, DeviceInfo, float]]
     now_s: float
-    intervals: Callable[[ClientName], Mapping[str, float]] = field(default=lambda client: {})
-    """Seconds between samples of a client, by metric, ``*`` for the others."""
+    intervals: Intervals = field(default=lambda client: {})
 
 
 def exposed_name(metric: MetricInfo) -> str:
@@ -112,12 +106,12 @@ def _host_metric(family: Family) -> Metric:
 def sample_metrics(samples: Samples) -> Iterator[Metric]:
     """The families of clients' samples, and how many series were left out. Families without a series are left out, too."""
     labels_of = _Labels(samples.devices)
-    fresh = _Freshness(samples)
+    fresh = Freshness(samples.latest, samples.now_s, samples.intervals)
     metrics: dict[str, Metric] = {}
     count = left_out = 0
     for key, (at_s, value) in samples.latest.items():
         info = BY_NAME.get(key.metric)
-        if info is None or not math.isfinite(value) or not fresh.is_fresh(key.client, info, at_s):
+        if info is None or not math.isfinite(value) or not fresh.is_fresh(key, at_s):
             continue
         labels = labels_of(key) if count < SERIES_MAX else None
         if labels is None:
@@ -163,32 +157,6 @@ class _Labels:
             "model": _clipped(info.name if info is not None else ""),
             "owner": _clipped(key.owner),
         }
-
-
-class _Freshness:
-    """Whether a sample is new enough to be told. Times of clients are brought to the host's clock."""
-
-    def __init__(self, samples: Samples) -> None:
-        self._samples = samples
-        self._limits: dict[tuple[ClientName, str], float] = {}
-
-    def is_fresh(self, client: ClientName, metric: MetricInfo, at_s: float) -> bool:
-        oldest_s = self._limits.get((client, metric.name))
-        if oldest_s is None:
-            oldest_s = self._limits[client, metric.name] = self._oldest_s(client, metric)
-        return at_s >= oldest_s
-
-    def _oldest_s(self, client: ClientName, metric: MetricInfo) -> float:
-        intervals = self._samples.intervals(client)
-        interval_s = intervals.get(metric.name, intervals.get("*", 1.0))
-        stale_s = TRAINING_STALE_S if metric.group is Group.TRAINING else max(STALE_INTERVALS * interval_s, STALE_S_MIN)
-        return self._samples.now_s - clock_offset_s(self._samples.latest, client) - stale_s
-
-
-def clock_offset_s(latest: Mapping[SeriesKey, tuple[float, float]], client: ClientName) -> float:
-    """What to add to the client's times for the host's."""
-    _at_s, offset_s = latest.get(SeriesKey(client, MACHINE, "", "clock_offset"), (0.0, 0.0))
-    return offset_s if math.isfinite(offset_s) else 0.0
 
 
 def _clipped(text: str) -> str:

@@ -9,19 +9,18 @@ from typing import Annotated
 from fastapi import Query, Response
 
 from gswarm.domain.errors import InvalidInputError
-from gswarm.domain.ids import RunId, SlotId
+from gswarm.domain.ids import ClientName, RunId, SlotId
 from gswarm.domain.plan import Slot
 from gswarm.host.api import profiler_models as models
 from gswarm.host.api.deps import ServicesDep
 from gswarm.host.profiler_services import ProfilerServices
 from gswarm.host.run_spans import run_spans, slot_gpus
 from gswarm.profiler.answer_json import encode_answer
-from gswarm.profiler.catalog import BY_NAME, METRICS
+from gswarm.profiler.catalog import BY_NAME, METRICS, METRICS_HINT
+from gswarm.profiler.freshness import Freshness, clock_offset_s
 from gswarm.profiler.parquet_store import ParquetSampleStore
 from gswarm.profiler.sample_store import Aggregate, By, SampleQuery, Span
 
-LATEST_AGE_MAX_S = 900.0
-"""Owners' shares that are older belong to processes that are gone."""
 DEFAULT_RANGE_S = 300.0
 
 Metrics = Annotated[list[str] | None, Query(max_length=20, description="Names of the catalog; may repeat.")]
@@ -41,11 +40,12 @@ async def list_metrics() -> models.MetricList:
 
 
 async def list_devices(services: ServicesDep) -> models.DeviceList:
-    """The devices of all clients as they were last described, with the processes on them."""
+    """The devices of all clients as they were last described, with the processes on them. Times are by the host's clock."""
     return models.DeviceList(items=await asyncio.to_thread(_devices, services.profiler.samples))
 
 
 def _devices(store: ParquetSampleStore) -> list[models.DeviceView]:
+    newest = store.latest()
     return [
         models.DeviceView(
             client=client,
@@ -55,7 +55,7 @@ def _devices(store: ParquetSampleStore) -> list[models.DeviceView]:
             uuid=device.uuid,
             memory_total_bytes=device.memory_total_bytes,
             parent=device.parent,
-            seen_at=seen_s,
+            seen_at=seen_s + clock_offset_s(newest, client),
             processes=[
                 models.ProcessView(
                     pid=process.pid,
@@ -72,22 +72,32 @@ def _devices(store: ParquetSampleStore) -> list[models.DeviceView]:
 
 
 async def latest(services: ServicesDep, metric: Metrics = None) -> models.LatestView:
-    """The newest value of every series: all metrics, or those that are named."""
+    """The newest value of every series: all metrics, or those that are named. What is too old to be about now is null.
+
+    Times are by the host's clock.
+    """
     _check_metrics(metric)
-    return await asyncio.to_thread(_latest, services.profiler.samples, frozenset(metric or BY_NAME), services.clock())
+    return await asyncio.to_thread(_latest, services.profiler, frozenset(metric or BY_NAME), services.clock())
 
 
-def _latest(store: ParquetSampleStore, metrics: frozenset[str], now_s: float) -> models.LatestView:
+def _latest(profiler: ProfilerServices, metrics: frozenset[str], now_s: float) -> models.LatestView:
+    newest = profiler.samples.latest()
+    fresh = Freshness(newest, now_s, lambda client: dict(profiler.sessions.intervals(client)))
     series: dict[tuple[str, str, str], models.LatestSeries] = {}
-    for key, (at_s, value) in store.latest().items():
-        if key.metric not in metrics or (key.owner and at_s < now_s - LATEST_AGE_MAX_S):
+    for key, (at_s, value) in newest.items():
+        if key.metric not in metrics:
             continue
+        is_fresh = fresh.is_fresh(key, at_s)
+        if key.owner and not is_fresh:
+            continue  # whoever it was is gone
         line = series.get((key.client, key.device, key.owner))
         if line is None:
             line = models.LatestSeries(client=key.client, device=key.device, owner=key.owner, values={}, at=at_s)
             series[key.client, key.device, key.owner] = line
-        line.values[key.metric] = value if math.isfinite(value) else None
+        line.values[key.metric] = value if is_fresh and math.isfinite(value) else None
         line.at = max(line.at, at_s)
+    for line in series.values():
+        line.at += clock_offset_s(newest, ClientName(line.client))
     return models.LatestView(at=now_s, series=[series[key] for key in sorted(series)])
 
 
@@ -163,7 +173,7 @@ def range_of(from_s: float, to_s: float, now_s: float) -> tuple[float, float]:
 def _check_metrics(names: list[str] | None) -> None:
     unknown = [name for name in names or () if name not in BY_NAME]
     if unknown:
-        raise InvalidInputError(f"there is no metric {unknown[0][:80]!r}", "'profiler/metrics' lists them")
+        raise InvalidInputError(f"there is no metric {unknown[0][:80]!r}", METRICS_HINT)
 
 
 def _split(text: str | None) -> list[str]:

@@ -67,6 +67,12 @@ test("a sensor without an answer is no zero", () => {
   expect(groups[0]?.cells[0]).toMatchObject({ share: null, text: "–" });
 });
 
+test("what the host says is too old is no value, however new the device's others are", () => {
+  const gpu = { client: "big", device: "gpu:0", owner: "", at: 1, values: { gpu_utilization: null, gpu_power: 300 } };
+  const { groups } = heatModel([GPU_NODE], [DEVICE], { at: 1, series: [gpu] }, "utilization");
+  expect(groups[0]?.cells[0]).toMatchObject({ share: null, text: "–" });
+});
+
 test("a client that is lost says nothing about its slots", () => {
   const { groups } = heatModel([{ ...CPU_NODE, state: "lost" }], [], undefined, "utilization");
   expect(groups[0]?.cells.map((cell) => cell.share)).toEqual([null, null]);
@@ -75,4 +81,15 @@ test("a client that is lost says nothing about its slots", () => {
 test("the cluster's throughput is the sum of what is known", () => {
   expect(throughput(LATEST)).toEqual({ tokens: 42, samples: null, watts: 300 });
   expect(throughput(undefined)).toEqual({ tokens: null, samples: null, watts: null });
+});
+
+test("runs that take turns on a slot do not add up", () => {
+  const turns = ["r5", "r6", "r7"].map((run, place) => ({
+    client: "left",
+    device: "slot:0",
+    owner: `run:${run}`,
+    values: { tokens_rate: 10 + place },
+    at: place === 1 ? 9 : place,
+  }));
+  expect(throughput({ at: 10, series: turns }).tokens).toBe(11);
 });

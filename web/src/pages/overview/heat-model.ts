@@ -102,18 +102,10 @@ export function heatModel(
   };
 }
 
-/** A value that is older says nothing about now: its run has ended, or its client is gone. */
-const FRESH_S = 60;
-
-/** What was measured lately. */
-function fresh(latest: Latest | undefined): readonly LatestSeries[] {
-  return latest ? latest.series.filter((series) => latest.at - series.at < FRESH_S) : [];
-}
-
 /** By client and device; what belongs to the device as a whole stands before what belongs to a run on it. */
 function newestValues(latest: Latest | undefined): Map<string, Values> {
   const found = new Map<string, Values>();
-  for (const series of fresh(latest)) {
+  for (const series of latest?.series ?? []) {
     const key = `${series.client}/${series.device}`;
     const known = found.get(key);
     found.set(key, series.owner === "" ? { ...known, ...series.values } : { ...series.values, ...known });
@@ -166,10 +158,15 @@ export interface Throughput {
   readonly watts: number | null;
 }
 
-/** Sums over the cluster; `null` where no device said anything. */
+/** Sums over the cluster; `null` where no device said anything. Of the runs that take turns on a slot the one that made the newest step counts. */
 export function throughput(latest: Latest | undefined): Throughput {
+  const newest = new Map<string, LatestSeries>();
+  for (const series of latest?.series ?? []) {
+    const key = `${series.client}/${series.device}/${series.owner === "" ? "" : "run"}`;
+    if (series.at >= (newest.get(key)?.at ?? 0)) newest.set(key, series);
+  }
   const sum = (metric: string) => {
-    const known = (latest?.series ?? [])
+    const known = [...newest.values()]
       .map((series) => series.values[metric])
       .filter((value) => typeof value === "number");
     return known.length > 0 ? known.reduce((total, value) => total + value, 0) : null;
