@@ -42,8 +42,8 @@ LATEST = {
         series("a", "machine", cpu_utilization=0.5, memory_used=GIB, load_1m=3.0),
         series("a", "gpu:1", gpu_utilization=None, gpu_power=350.0, gpu_power_limit=700.0, gpu_temperature=91.0),
         series("a", "slot:0", owner="run:r3", step_time=1.0),
-        series("a", "slot:0", at=50.0, owner="run:r2", step_time=1.0),
-        series("b", "gpu:0", at=10.0, gpu_utilization=0.9),
+        series("a", "slot:0", at=98.0, owner="run:r2", step_time=1.0),
+        series("b", "gpu:0", at=10.0, gpu_utilization=None),
     ],
 }
 ALERT = {
@@ -66,7 +66,26 @@ def test_rows_are_in_order_and_say_who() -> None:
     ]  # fmt: skip
     assert (rows[0].utilization, rows[0].memory_used_bytes, rows[0].memory_total_bytes) == (0.5, GIB, None)
     assert (rows[1].utilization, rows[1].power_w, rows[1].temperature_c) == (None, 350.0, 91.0)
-    assert rows[2].utilization is None, "it is old"
+    assert rows[2].utilization is None
+
+
+def used(*slots: dict[str, Any], **values: float | None) -> list[str]:
+    """By whom gpu:1 of client a is used."""
+    latest = {"at": 100.0, "series": [series("a", "slot:0", **values), *slots] if values else [*slots]}
+    return make_rows(DEVICES, latest)[1].used_by
+
+
+def test_a_slot_is_used_by_the_run_that_made_the_newest_step() -> None:
+    turns = [series("a", "slot:0", at=100.0 - age_s, owner=f"run:r{5 + age_s}", step_time=1.0) for age_s in (3, 2, 0, 1)]
+    assert used(*turns) == ["run:r5"]
+    assert used(*turns, idle_share=0.9) == ["run:r5"]
+    assert used(*turns, idle_share=1.0) == []
+    assert used(series("a", "slot:0", at=40.0, owner="run:r1", step_time=60.0), idle_share=None) == ["run:r1"], "a long step"
+
+
+def test_who_uses_the_devices_of_a_silent_client_is_not_known() -> None:
+    silent = [{**one, "seen_at": 80.0} for one in DEVICES]
+    assert [row.used_by for row in make_rows(silent, {"at": 100.0, "series": []})] == [[], [], []]
 
 
 def test_the_view_shows_what_is_known() -> None:

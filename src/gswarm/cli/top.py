@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 METRICS = (
     "gpu_utilization", "gpu_memory_used", "gpu_memory_total", "gpu_power", "gpu_power_limit", "gpu_temperature", "cpu_utilization",
-    "memory_used", "memory_total", "load_1m", "train_share", "step_time",
+    "memory_used", "memory_total", "load_1m", "idle_share", "step_time",
 )  # fmt: skip
 GIB = 1024**3
-STALE_S = 15.0
-"""What was heard longer ago is shown as not known."""
+SILENT_S = 15.0
+"""A device that was heard of longer ago is shown as silent, and who uses it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,25 +89,30 @@ def look(host: Host) -> Look:
 
 def make_rows(devices: list[Json], latest: Json) -> list[Row]:
     """A row a machine, GPU and MIG device, those of a client together. Slots are shown by who trains on them."""
-    whole: dict[tuple[str, str], Json] = {}
-    trains: dict[tuple[str, str], list[str]] = {}
-    for series in latest["series"]:
-        if latest["at"] - series["at"] > STALE_S:
-            continue
-        key = (series["client"], series["device"])
-        if not series["owner"]:
-            whole[key] = series["values"]
-        elif series["device"].startswith("slot:"):
-            trains.setdefault(key, []).append(series["owner"])
+    values = {(series["client"], series["device"]): series["values"] for series in latest["series"] if not series["owner"]}
+    trains = _trains(latest, values)
     users: dict[tuple[str, str], set[str]] = {}
     for device in devices:
-        names = {process["owner"] for process in device["processes"]} | set(trains.get((device["client"], device["device"]), ()))
-        users.setdefault((device["client"], device["parent"] if device["kind"] == "slot" else device["device"]), set()).update(names)
+        key = (device["client"], device["parent"] if device["kind"] == "slot" else device["device"])
+        names = users.setdefault(key, set())
+        if latest["at"] - device["seen_at"] <= SILENT_S:
+            names.update(process["owner"] for process in device["processes"])
+        names.add(trains.get((device["client"], device["device"]), ""))
     shown = [device for device in devices if device["kind"] != "slot"]
     return [
-        _row(device, whole.get((device["client"], device["device"]), {}), users, latest["at"])
+        _row(device, values.get((device["client"], device["device"]), {}), users, latest["at"])
         for device in sorted(shown, key=lambda device: (device["client"], device["kind"] != "machine", device["device"]))
     ]
+
+
+def _trains(latest: Json, values: dict[tuple[str, str], Json]) -> dict[tuple[str, str], str]:
+    """Who made the newest step on each slot that is not idle."""
+    newest: dict[tuple[str, str], Json] = {}
+    for series in latest["series"]:
+        key = (series["client"], series["device"])
+        if series["owner"] and series["device"].startswith("slot:") and values.get(key, {}).get("idle_share") != 1.0:
+            newest[key] = max(newest.get(key, series), series, key=lambda one: one["at"])
+    return {key: series["owner"] for key, series in newest.items()}
 
 
 def _row(device: Json, values: Json, users: dict[tuple[str, str], set[str]], at: float) -> Row:

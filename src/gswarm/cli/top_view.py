@@ -11,13 +11,12 @@ from rich.table import Table
 from rich.text import Text
 
 from gswarm.cli.output import clean, moment
-from gswarm.cli.top import Look, Row, memory, power, share, temperature, used_by
+from gswarm.cli.top import SILENT_S, Look, Row, memory, power, share, temperature, used_by
 
 BAR_CELLS = 16
 NAME_WIDTH, BAR_WIDTH = 120, 90
 """Terminals that are narrower do without names and bars."""
 HOT_C = 80.0
-SILENT_S = 15.0
 SEVERITY_STYLES = {"critical": "bold red", "warning": "yellow", "info": "cyan"}
 
 
