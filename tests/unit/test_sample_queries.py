@@ -56,6 +56,20 @@ def test_samples_are_thinned_by_shape_and_extremes_stay(day: ParquetSampleStore)
     assert (np.diff(line.at_us) > 0).all()
 
 
+@pytest.mark.parametrize("from_s", [120.0, 123.4, 129.999])
+def test_no_point_lies_wholly_before_the_range(tmp_path: Path, from_s: float) -> None:
+    store = open_store(tmp_path / "s", Now(200))
+    store.append(A, batch(1, columns("gpu:0", list(range(180)), {"gpu_power": list(range(180))})))
+    for _folded in range(2):
+        answer = store.query(SampleQuery(("gpu_power",), T0 + from_s, T0 + from_s + 60, points=8))
+        (line,) = answer.series
+        assert answer.step_s == 10
+        assert (line.at_us / 1e6 - T0).tolist() == [120, 130, 140, 150, 160, 170, 180][: len(line.at_us)]
+        assert line.mean[:2].tolist() == [124.5, 134.5], "buckets are whole, in files and before"
+        store.fold()
+    store.close()
+
+
 @pytest.mark.parametrize("points", [300, 1200, 8000])
 def test_a_gap_is_a_gap_at_every_resolution(day: ParquetSampleStore, points: int) -> None:
     line = day.query(SampleQuery(("gpu_power",), T0 + 38_000, T0 + 46_000, points)).series[0]

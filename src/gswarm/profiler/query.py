@@ -12,7 +12,7 @@ from tsdownsample import MinMaxLTTBDownsampler
 
 from gswarm.domain.errors import InvalidInputError
 from gswarm.domain.ids import ClientName
-from gswarm.profiler.catalog import BY_NAME
+from gswarm.profiler.catalog import BY_NAME, METRICS_HINT
 from gswarm.profiler.rows import US, Rows, Subjects, bucketed, group_starts, joined, merged, ordered, samples
 from gswarm.profiler.sample_store import Aggregate, AnswerSeries, By, SampleQuery, Span, Times, Values
 from gswarm.profiler.segments import COARSE_S, MEDIUM_S, RAW
@@ -35,9 +35,7 @@ def check_query(query: SampleQuery) -> None:
     """Raises InvalidInputError."""
     unknown = [name for name in query.metrics if name not in BY_NAME]
     if unknown or not query.metrics:
-        raise InvalidInputError(
-            f"there is no metric {unknown[0][:80]!r}" if unknown else "a query needs a metric", "'profiler/metrics' lists them"
-        )
+        raise InvalidInputError(f"there is no metric {unknown[0][:80]!r}" if unknown else "a query needs a metric", METRICS_HINT)
     if len(query.metrics) > METRICS_MAX:
         raise InvalidInputError(f"{len(query.metrics)} metrics at once", f"ask for at most {METRICS_MAX}")
     if not POINTS_MIN <= query.points <= POINTS_MAX:
@@ -84,7 +82,7 @@ def lines(query: SampleQuery, metric: str, rows: Rows, width_s: int, subjects: S
     """The width of a point in seconds (0: samples themselves), and the lines of one metric.
 
     Args:
-        rows: by the host's clock, of selected subjects, in the range or a bucket before it.
+        rows: by the host's clock, of selected subjects; those that lie outside of the range and its first bucket are left out.
         width_s: their resolution.
     """
     groups = [_label(query.by, subject) for subject in subjects]
@@ -93,8 +91,9 @@ def lines(query: SampleQuery, metric: str, rows: Rows, width_s: int, subjects: S
         rows, subjects, groups = _in_spans(query, rows, width_s, subjects)
     if query.aggregate is Aggregate.NONE:
         groups = [*subjects] if query.spans is None else groups
-    keep = rows.at_us >= query.from_s * US - (width_s * US - 1 if width_s else 0)
-    rows = rows.take(keep & (rows.at_us <= query.to_s * US))
+    from_us = round(query.from_s * US)
+    from_us -= from_us % (width_s * US) if width_s else 0
+    rows = rows.take((rows.at_us >= from_us) & (rows.at_us <= query.to_s * US))
     if not len(rows):
         return float(width_s), []
     if width_s == RAW and query.aggregate is Aggregate.NONE:
