@@ -10,7 +10,7 @@ from html import escape
 
 import numpy as np
 
-from gswarm.profiler.catalog import BY_NAME, METRICS
+from gswarm.profiler.catalog import METRICS, Kind, MetricInfo
 from gswarm.profiler.export import Selection
 from gswarm.profiler.parquet_store import ParquetSampleStore
 from gswarm.profiler.sample_store import Aggregate, AnswerSeries, By, SampleQuery, Times, Values
@@ -70,12 +70,13 @@ def report_pieces(
     for table in tables:
         yield _table(table).encode()
     yield b"<h2>Charts</h2>"
-    for metric in METRICS:
-        if not selection.metrics or metric.name in selection.metrics:
-            chart = _chart(store, selection, metric.name)
-            if chart:
-                yield chart.encode()
-    yield b"</body></html>"
+    wanted = (metric for metric in METRICS if not selection.metrics or metric.name in selection.metrics)
+    charts = 0
+    for chart in (_chart(store, selection, metric) for metric in wanted):
+        if chart:
+            charts += 1
+            yield chart.encode()
+    yield b"</body></html>" if charts else b"<p>Nothing was measured in this time.</p></body></html>"
 
 
 def _table(table: ReportTable) -> str:
@@ -85,8 +86,9 @@ def _table(table: ReportTable) -> str:
     return f"<h2>{escape(table.title)}</h2>{body}"
 
 
-def _chart(store: ParquetSampleStore, selection: Selection, metric: str) -> str:
+def _chart(store: ParquetSampleStore, selection: Selection, info: MetricInfo) -> str:
     """Empty where nothing was measured."""
+    metric = info.name
     clients = selection.clients
     band = store.query(
         SampleQuery((metric,), selection.from_s, selection.to_s, POINTS, clients, aggregate=Aggregate.MEAN, by=By.ALL)
@@ -97,8 +99,7 @@ def _chart(store: ParquetSampleStore, selection: Selection, metric: str) -> str:
     lines = store.query(by_device).series
     few = len(lines) <= LINES_MAX
     shown = lines if few else band
-    info = BY_NAME[metric]
-    axis = _Axis(selection.from_s, selection.to_s, _least(shown), _greatest(shown))
+    axis = _Axis(selection.from_s, selection.to_s, *bounds(info, _least(shown), _greatest(shown)))
     parts = [axis.frame(info.unit)]
     if not few:
         parts.append(f'<path d="{axis.band(band[0])}" fill="{COLOURS[0]}" fill-opacity=".18"/>')
@@ -123,27 +124,31 @@ def _greatest(lines: Sequence[AnswerSeries]) -> float:
     return max((float(np.nanmax(line.high)) for line in lines if not np.isnan(line.high).all()), default=1.0)
 
 
+def bounds(info: MetricInfo, low: float, high: float) -> tuple[float, float]:
+    """What an axis for values from ``low`` to ``high`` spans: from 0 on, and shares up to 1, so that heights can be compared.
+
+    Of a counter only the growth is shown: its zero is when the machine began.
+    """
+    if info.kind is Kind.COUNTER and low < high:
+        return low, high
+    least, greatest = min(low, 0.0), max(high, 1.0 if info.unit == "ratio" else 0.0)
+    return least, greatest if greatest > least else least + 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """From times and values to places in the picture."""
+    """From times and values to places in the picture. ``least`` and ``greatest`` are the values at its edges."""
 
     from_s: float
     to_s: float
-    low: float
-    high: float
+    least: float
+    greatest: float
 
     def x(self, at_us: Times) -> Values:
         return LEFT + (at_us / 1e6 - self.from_s) / max(self.to_s - self.from_s, 1e-9) * (WIDTH - LEFT - 8)
 
-    @property
-    def bounds(self) -> tuple[float, float]:
-        """Least and greatest value in the picture: from 0 on where that wastes little, and never of no height."""
-        least = 0.0 if 0 < self.low < self.high / 2 else self.low
-        return least, self.high if self.high > least else least + max(abs(least) / 2, 1.0)
-
     def y(self, values: Values) -> Values:
-        least, greatest = self.bounds
-        return HEIGHT - BOTTOM - (values - least) / (greatest - least) * (HEIGHT - BOTTOM - TOP)
+        return HEIGHT - BOTTOM - (values - self.least) / (self.greatest - self.least) * (HEIGHT - BOTTOM - TOP)
 
     def line(self, at_us: Times, values: Values) -> str:
         """A path that is broken at NaN."""
@@ -172,7 +177,7 @@ class _Axis:
     def frame(self, unit: str) -> str:
         bottom = HEIGHT - BOTTOM
         parts = [f'<path d="M{LEFT} {TOP}V{bottom}H{WIDTH - 8}" fill="none" stroke="currentColor" stroke-opacity=".4"/>']
-        for value in np.linspace(*self.bounds, 3).tolist():
+        for value in np.linspace(self.least, self.greatest, 3).tolist():
             y = float(self.y(np.array([value]))[0])
             parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{escape(amount(value, unit))}</text>')
         for share, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
