@@ -249,7 +249,7 @@ def test_what_is_known_falls_back_to_the_save_before(tmp_path: Path) -> None:
         known.Known.decode(b"nothing of the kind")
 
 
-def test_old_and_too_many_segments_go(tmp_path: Path) -> None:
+def test_old_segments_go(tmp_path: Path) -> None:
     now = Now(0.0)
     store = open_store(tmp_path / "s", now, raw_retention_s=50.0, medium_retention_s=150.0)
     for seq in (1, 2):
@@ -259,11 +259,25 @@ def test_old_and_too_many_segments_go(tmp_path: Path) -> None:
     assert sorted(path.name[:5] for path in (tmp_path / "s").glob("*.parquet")) == ["10s-0", "10s-0", "5min-", "5min-", "raw-0"]
     assert {segment.number for segment in store._segments if segment.resolution_s == 0} == {2}
     store.close()
-    store = open_store(tmp_path / "s", now, disk_bytes_max=1)
-    store.retire()
-    assert not list((tmp_path / "s").glob("*.parquet"))
-    assert store.size_bytes() == 0
+
+
+def test_what_is_too_much_goes_raw_first_and_oldest_first(tmp_path: Path) -> None:
+    root, now = tmp_path / "s", Now(0.0)
+    store = open_store(root, now)
+    for seq in (1, 2):
+        now.at_s = T0 + 1000 * seq
+        store.append(A, batch(seq, columns("gpu:0", [1000 * seq], {"gpu_power": [float(seq)]})))
+        store.fold()
     store.close()
+    gone = []
+    while there := {path.name: path.stat().st_size for path in root.glob("*.parquet")}:
+        store = open_store(root, now, disk_bytes_max=sum(there.values()) - 1)
+        store.retire()
+        (left,) = there.keys() - {path.name for path in root.glob("*.parquet")}
+        gone.append(left.removesuffix(".parquet").replace("00000000000", ""))
+        assert store.size_bytes() == sum(there.values()) - there[left]
+        store.close()
+    assert gone == ["raw-1", "raw-2", "10s-1", "10s-2", "5min-1", "5min-2"]
 
 
 def test_a_clock_that_runs_ahead_keeps_nothing_for_ever(tmp_path: Path) -> None:
@@ -278,13 +292,13 @@ def test_a_clock_that_runs_ahead_keeps_nothing_for_ever(tmp_path: Path) -> None:
 
 
 def test_memory_holds_the_newest_tables_only(tmp_path: Path) -> None:
-    store = open_store(tmp_path / "s", memory_bytes_max=200)
+    row_bytes = 4 + 8 + 8
+    store = open_store(tmp_path / "s", memory_bytes_max=2 * 2 * row_bytes)
     for seq in range(1, 5):
         store.append(A, batch(seq, columns("gpu:0", [seq], {"gpu_power": [float(seq)]})))
         store.fold()
-    assert [segment.tables is not None for segment in store._segments if segment.resolution_s == 0] == [False, False, False, True] or (
-        sum(segment.tables is not None for segment in store._segments) <= 5
-    )
-    assert store._cache._bytes <= 200 or len(store._cache._blocks) <= 1
+    held = {segment.number: segment.tables is not None for segment in store._segments if segment.resolution_s == 0}
+    assert held == {1: False, 2: False, 3: True, 4: True}
     assert powers(store) == [1.0, 2.0, 3.0, 4.0]
+    assert store._cache._bytes <= 2 * row_bytes
     store.close()
