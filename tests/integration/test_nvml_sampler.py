@@ -115,7 +115,9 @@ def test_what_gpus_say_and_what_they_do_not(library: Path, tmp_path: Path) -> No
         gpus.set(gpu1_lost=1)
         heard.until(lambda: math.isnan(heard.latest["gpu:1"]["gpu_power"]) and math.isnan(heard.latest["gpu:1"]["gpu_energy"]))
         assert heard.latest["gpu:0"]["gpu_memory_used"] == 35 * GIB
-        gpus.set(gpu1_lost=None, gpu0_power="hang")
+        gpus.set(gpu1_lost=None)
+        heard.until(lambda: heard.latest["gpu:1"]["gpu_power"] == 350.0)
+        gpus.set(gpu0_power="hang")
         heard.next_line()
         heard.next_line()
         before = heard.rows
@@ -162,3 +164,72 @@ def test_a_driver_that_hangs_keeps_no_client_from_starting(library: Path, tmp_pa
     assert result.stdout == "()\n"
     assert "did not answer" in result.stderr
     gpus.set(gpu0_name="NVIDIA H200")
+
+
+LOOKS = """
+import json, math, sys, time
+from pathlib import Path
+from gswarm.profiler.nvml_source import REFRESH_S, NvmlSource
+from nvml_kit import make_gpus
+
+gpus, clock = make_gpus(Path(sys.argv[1]), Path(sys.argv[2]), 2), [0.0]
+source = NvmlSource(lambda: clock[0])
+for after_s, values in json.loads(sys.argv[3]):
+    gpus.set(**values)
+    time.sleep(0.05)  # the pretended driver looks at its file every few milliseconds
+    clock[0] += REFRESH_S if after_s is None else after_s
+    source.refresh()
+    read = dict(source.read(frozenset({"gpu_nvlink_tx", "gpu_nvlink_rx", "gpu_power"})))
+    print(json.dumps({device: {name: None if math.isnan(value) else value for name, value in one.items()} for device, one in read.items()}))
+"""
+
+
+def looks(library: Path, folder: Path, *steps: tuple[float | None, dict[str, object]]) -> list[dict[str, dict[str, float | None]]]:
+    """What two GPUs say so many seconds after another (``None``: when devices are looked for again), once these values are set."""
+    environment = {**os.environ, **Gpus(library.parent, folder / "nvml.state").environment}
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in (str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")) if path)
+    command = [sys.executable, "-c", LOOKS, str(library), str(folder), json.dumps(steps)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_nvlink_counters_become_rates_over_all_links(library: Path, tmp_path: Path) -> None:
+    said = looks(
+        library,
+        tmp_path,
+        (0, {}),
+        (2, {"gpu0_nvlink_tx": 300, "gpu0_nvlink_rx": 1200}),
+        (1, {}),
+        (1, {"gpu0_nvlink_tx": 0}),
+        (1, {"gpu0_nvlink_tx": 10}),
+        (1, {"gpu0_nvlink_tx": NOT_SUPPORTED}),
+    )
+    links, kib = 2, 1024
+    assert [(one["gpu:0"]["gpu_nvlink_tx"], one["gpu:0"]["gpu_nvlink_rx"]) for one in said] == [
+        (None, None),
+        ((300 - 100) * links * kib / 2, (1200 - 200) * links * kib / 2),
+        (0.0, 0.0),
+        (None, 0.0),
+        (10 * links * kib, 0.0),
+        (None, 0.0),
+    ]
+
+
+def test_a_gpu_that_was_lost_comes_back_with_its_counters(library: Path, tmp_path: Path) -> None:
+    said = looks(
+        library,
+        tmp_path,
+        (0, {}),
+        (1, {"gpu1_nvlink_tx": 200}),
+        (1, {"gpu1_lost": 1}),
+        (None, {}),
+        (1, {"gpu1_lost": None, "gpu1_nvlink_tx": 10**6}),
+        (None, {}),
+        (2, {"gpu1_nvlink_tx": 10**6 + 500}),
+    )
+    assert [one["gpu:1"]["gpu_power"] for one in said] == [350.0, 350.0, None, None, None, 350.0, 350.0]
+    rates = [one["gpu:1"]["gpu_nvlink_tx"] for one in said]
+    assert rates[:5] == [None, 100 * 2 * 1024, None, None, None]
+    assert rates[6] == 500 * 2 * 1024 / 2
+    assert all(one["gpu:0"]["gpu_power"] == 350.0 for one in said), "the other goes on"
