@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
@@ -48,6 +50,15 @@ def test_names_have_base_units() -> None:
     assert len(set(names.values())) == len(METRICS)
     assert "gswarm_gpu_energy_joules_total" in sample_names()
     assert set(exposition._SUFFIXES) == set(UNITS)
+
+
+def test_the_table_for_those_who_come_from_others_names_what_there_is() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "prometheus.md").read_text(encoding="utf-8")
+    table = text[text.index("| gswarm_... |") : text.index("| label of gswarm |")]
+    first_column = " ".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
+    named = {name for name in re.findall(r"`(\w+)`", first_column) if not name.startswith("_")}
+    assert len(named) > 25
+    assert {f"gswarm_{name}" for name in named} <= sample_names()
 
 
 def test_labels_and_values() -> None:
