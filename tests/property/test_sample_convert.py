@@ -31,7 +31,9 @@ def columns(draw: st.DrawFn) -> SampleColumns:
     return SampleColumns(draw(devices), draw(owners), metrics, array("q", times).tobytes(), array("d", values).tobytes())
 
 
-processes = st.builds(DeviceProcess, st.integers(0, 2**31), names, names, owners, st.none() | st.integers(0, 2**60))
+processes = st.builds(
+    DeviceProcess, st.integers(0, 2**31), names, names, owners, st.none() | st.integers(0, 2**60), st.none() | st.floats(0.0, 1.0)
+)
 infos = st.builds(
     DeviceInfo,
     devices,
@@ -106,6 +108,8 @@ GOOD = SampleBatch(SPOOL, 1, (ROW,), (INFO,), 0.5, 0.1)
         replace(GOOD, devices=(INFO,) * (convert_samples.DEVICES_MAX + 1)),
         replace(GOOD, devices=(replace(INFO, processes=(DeviceProcess(1, "a", "b", "", None),) * 1025),)),
         replace(GOOD, devices=(replace(INFO, processes=(DeviceProcess(1, "a\x00", "b", "", None),)),)),
+        replace(GOOD, devices=(replace(INFO, processes=(DeviceProcess(1, "a", "b", "", None, 1.5),)),)),
+        replace(GOOD, devices=(replace(INFO, processes=(DeviceProcess(1, "a", "b", "", None, math.nan),)),)),
     ],
     ids=lambda bad: "batch",
 )

@@ -47,6 +47,8 @@ class DeviceProcess:
     command: str
     owner: str
     memory_used_bytes: int | None
+    sm_utilization: float | None = None
+    """Share of the device's multiprocessors; ``None`` where the driver does not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -294,8 +294,8 @@ def _samples_lost(moment: _Moment) -> Iterator[Finding]:
         change = _change(moment, AlertRule.SAMPLES_LOST, subject, client.samples_lost)
         growing = client.samples_lost > 0 and moment.now_s - change.since_s < GROWTH_S
         text = (
-            f"The spool of {client.name} is full: {client.samples_lost:.0f} samples are lost since the client began. "
-            "Raise client.spool_budget_bytes, free its disk, or look why it cannot send."
+            f"{client.name} has lost {client.samples_lost:.0f} samples since it began. Most often its spool is full or its disk stands "
+            "still: raise client.spool_budget_bytes, free its disk, or look why it cannot send. Its log says which."
         )
         yield Finding(AlertRule.SAMPLES_LOST, subject, _level(growing, not growing), Severity.WARNING, text, client.samples_lost)
 

@@ -82,7 +82,12 @@ def _device_to_proto(device: DeviceInfo) -> pb.SampledDevice:
         parent=device.parent,
         processes=[
             pb.DeviceProcess(
-                pid=one.pid, account=one.account, command=one.command, owner=one.owner, memory_used_bytes=one.memory_used_bytes
+                pid=one.pid,
+                account=one.account,
+                command=one.command,
+                owner=one.owner,
+                memory_used_bytes=one.memory_used_bytes,
+                sm_utilization=one.sm_utilization,
             )
             for one in device.processes
         ],
@@ -99,7 +104,12 @@ def _device_from_proto(device: pb.SampledDevice) -> DeviceInfo:
         parent=device.parent,
         processes=tuple(
             DeviceProcess(
-                one.pid, one.account, one.command, one.owner, one.memory_used_bytes if one.HasField("memory_used_bytes") else None
+                one.pid,
+                one.account,
+                one.command,
+                one.owner,
+                one.memory_used_bytes if one.HasField("memory_used_bytes") else None,
+                one.sm_utilization if one.HasField("sm_utilization") else None,
             )
             for one in device.processes
         ),
@@ -147,6 +157,8 @@ def _check_device(device: DeviceInfo) -> None:
         _matches(_OWNER, process.owner, "owner")
         fields.name(process.account, "account", may_be_empty=True, chars_max=LABEL_CHARS_MAX)
         fields.name(process.command, "command", may_be_empty=True, chars_max=LABEL_CHARS_MAX)
+        if process.sm_utilization is not None and not 0.0 <= process.sm_utilization <= 1.0:
+            raise InvalidInputError(f"sm_utilization {process.sm_utilization} cannot be: it is a share")
 
 
 def _check_ack(ack: SampleAck) -> None:

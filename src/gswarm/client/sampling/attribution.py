@@ -39,7 +39,7 @@ def describe(processes: Iterable[ProcessReading], ours: Mapping[int, str]) -> di
     by_device: dict[str, list[DeviceProcess]] = {}
     for one in processes:
         owner = owner_of(one, ours)
-        described = DeviceProcess(one.pid, one.account, one.command, owner, one.memory_used_bytes)
+        described = DeviceProcess(one.pid, one.account, one.command, owner, one.memory_used_bytes, one.sm_utilization)
         by_device.setdefault(one.device, []).append(described)
     return {device: tuple(found[:NAMED_MAX]) for device, found in by_device.items()}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from gswarm.client.sampling import attribution
-from gswarm.client.sampling.columns import column
+from gswarm.client.sampling.columns import CELL_BYTES, column
 from gswarm.client.sampling.slot_times import SlotMeter
 from gswarm.domain.plan import SlotSpec
 from gswarm.domain.samples import MACHINE, DeviceInfo, DeviceProcess, SampleColumns
@@ -20,9 +20,9 @@ PROCESS_METRICS = ("process_memory_used", "process_sm_utilization")
 PROGRESS_METRICS = ("step_time", "tokens_rate", "samples_rate", "mfu", "data_wait")
 SHARE_METRICS = ("train_share", "swap_share", "idle_share")
 COLUMNS_MAX = 4096
-"""Sets of columns that wait to be taken; more come only when nobody takes them, and are left out."""
-MEMORY_STEP_BYTES = 64 * 1024 * 1024
-"""A process whose memory changes by less is described as before: its share is a series of its own."""
+"""Sets of columns that wait to be taken; more come only when nobody takes them, and are lost."""
+MEMORY_STEP_BYTES, SM_STEP = 64 * 1024 * 1024, 0.1
+"""A process that changes by less is described as before: its owner's share is a series of its own."""
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,9 @@ class Collector:
         self._told: dict[str, DeviceInfo] = {}
         self.outsiders: dict[str, str] = {}
         """Devices that outsiders use now, with their accounts."""
+        self.lost_rows = 0
+        """Measured and not kept, since the start."""
+        self._is_losing = False
 
     # ---- trainer processes -----------------------------------------------------------------------------------------
 
@@ -78,7 +81,8 @@ class Collector:
 
     def line(self, line: SamplerLine) -> None:
         if line.missed:
-            logger.warning("%d readings were missed: this client took nothing from its sampler process for a while", line.missed)
+            logger.warning("%d samples are lost: this client took nothing from its sampler process for a while", line.missed)
+            self.lost_rows += line.missed
         self._add(*line.columns)
         if line.devices is not None:
             self._found = line.devices
@@ -111,10 +115,16 @@ class Collector:
                 row = (one.at_s, (one.step_time_s, one.tokens_per_s, one.samples_per_s, one.mfu, one.data_wait))
                 self._add(column(device, f"run:{one.run}", PROGRESS_METRICS, [row]))
         columns, self._columns = tuple(self._columns), []
+        self._is_losing = False
         return Gathering(columns, self._changed_devices())
 
     def _add(self, *columns: SampleColumns) -> None:
-        self._columns += columns[: COLUMNS_MAX - len(self._columns)]
+        room = COLUMNS_MAX - len(self._columns)
+        self._columns += columns[:room]
+        self.lost_rows += sum(len(one.times_us) // CELL_BYTES for one in columns[room:])
+        if len(columns) > room and not self._is_losing:
+            self._is_losing = True
+            logger.warning("samples are being lost: the disk under the spool has taken nothing for a while")
 
     def _changed_devices(self) -> tuple[DeviceInfo, ...]:
         processes = attribution.describe(self._processes, self._ours())
@@ -133,5 +143,9 @@ def _gist(info: DeviceInfo) -> DeviceInfo:
 
 
 def _rounded(process: DeviceProcess) -> DeviceProcess:
-    used = process.memory_used_bytes
-    return replace(process, memory_used_bytes=None if used is None else used // MEMORY_STEP_BYTES)
+    used, sm = process.memory_used_bytes, process.sm_utilization
+    return replace(
+        process,
+        memory_used_bytes=None if used is None else used // MEMORY_STEP_BYTES,
+        sm_utilization=None if sm is None else round(sm / SM_STEP),
+    )

@@ -19,7 +19,7 @@ from gswarm.domain.samples import DeviceInfo, SampleBatch, SampleColumns
 
 FLUSH_S = 0.5
 """What comes together in that time is one batch."""
-OWN_S = 10.0
+OWN_S = 1.0
 """How often the client tells what it knows itself."""
 DEVICES_PER_BATCH = 16
 """With the processes that they name, these fit into a message."""
@@ -79,7 +79,7 @@ class Station:
             await asyncio.sleep(FLUSH_S)
             if loop.time() >= own_due_s:
                 own_due_s = loop.time() + OWN_S
-                self.collector.add_own({"samples_lost": float(self.stream.lost_rows)})
+                self.collector.add_own({"samples_lost": float(self.stream.lost_rows + self.collector.lost_rows)})
             await self._flush()
             if self.collector.outsiders != self._outsiders:
                 self._outsiders = dict(self.collector.outsiders)

@@ -63,15 +63,18 @@ class SampleStream:
         self._sealed = asyncio.Event()
         self._acked = asyncio.Event()
         self.offset = ClockOffset()
-        self.refused_batches = 0
-        """Which the host will not store, since the start."""
+        self.refused_batches = self._refused_rows = 0
+        """Which the host will not store or nobody can read, since the start."""
+        self._refused_up_to: dict[str, int] = {}
+        """By spool, so that none is counted again after a new connection."""
         self._is_losing = False
         self._exhausted: Spool | None = None
         """An old spool of which the host has everything that could be read."""
 
     @property
     def lost_rows(self) -> int:
-        return self._spools.lost_rows
+        """Which found no room or cannot be stored, since the start."""
+        return self._spools.lost_rows + self._refused_rows
 
     @property
     def waiting(self) -> int:
@@ -215,7 +218,7 @@ class SampleStream:
         first = await self._on_disk(spool.read, spool.acked, 1)
         if first:
             logger.warning("the host does not store batch %d of spool %s: %s", first[0].seq, spool.name, error)
-            self.refused_batches += 1
+            self._refused(first[0], spool)
             await self._on_disk(spool.ack, first[0].seq)
 
     def _readable(self, record: Record, spool: Spool) -> SampleBatch | None:
@@ -223,8 +226,14 @@ class SampleStream:
             return record.batch()
         except GswarmError as error:
             logger.warning("batch %d of spool %s cannot be read and is left out: %s", record.seq, spool.name, error)
-            self.refused_batches += 1
+            self._refused(record, spool)
             return None
+
+    def _refused(self, record: Record, spool: Spool) -> None:
+        if record.seq > self._refused_up_to.get(spool.name, 0):
+            self._refused_up_to[spool.name] = record.seq
+            self.refused_batches += 1
+            self._refused_rows += record.rows
 
     async def _until_acked(self, spool: Spool, seq: int) -> None:
         while spool.acked < seq:

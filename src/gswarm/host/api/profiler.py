@@ -63,6 +63,7 @@ def _devices(store: ParquetSampleStore) -> list[models.DeviceView]:
                     command=process.command,
                     owner=process.owner,
                     memory_used_bytes=process.memory_used_bytes,
+                    sm_utilization=process.sm_utilization,
                 )
                 for process in device.processes
             ],

@@ -31,6 +31,7 @@ class ProcessView(_Model):
     command: str
     owner: str
     memory_used_bytes: int | None
+    sm_utilization: float | None
 
 
 class DeviceView(_Model):

@@ -99,18 +99,20 @@ class SampledDevice(_message.Message):
     def __init__(self, device: _Optional[str] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., uuid: _Optional[str] = ..., memory_total_bytes: _Optional[int] = ..., parent: _Optional[str] = ..., processes: _Optional[_Iterable[_Union[DeviceProcess, _Mapping]]] = ...) -> None: ...
 
 class DeviceProcess(_message.Message):
-    __slots__ = ("pid", "account", "command", "owner", "memory_used_bytes")
+    __slots__ = ("pid", "account", "command", "owner", "memory_used_bytes", "sm_utilization")
     PID_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     COMMAND_FIELD_NUMBER: _ClassVar[int]
     OWNER_FIELD_NUMBER: _ClassVar[int]
     MEMORY_USED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SM_UTILIZATION_FIELD_NUMBER: _ClassVar[int]
     pid: int
     account: str
     command: str
     owner: str
     memory_used_bytes: int
-    def __init__(self, pid: _Optional[int] = ..., account: _Optional[str] = ..., command: _Optional[str] = ..., owner: _Optional[str] = ..., memory_used_bytes: _Optional[int] = ...) -> None: ...
+    sm_utilization: float
+    def __init__(self, pid: _Optional[int] = ..., account: _Optional[str] = ..., command: _Optional[str] = ..., owner: _Optional[str] = ..., memory_used_bytes: _Optional[int] = ..., sm_utilization: _Optional[float] = ...) -> None: ...
 
 class SampleAck(_message.Message):
     __slots__ = ("seq", "received_us", "sent_us", "intervals")

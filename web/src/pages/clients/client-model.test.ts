@@ -34,7 +34,7 @@ function gpu(device: string, processes: Device["processes"] = []): Device {
 }
 
 function process(pid: number, owner: string): Device["processes"][number] {
-  return { pid, account: "alice", command: "python", owner, memory_used_bytes: null };
+  return { pid, account: "alice", command: "python", owner, memory_used_bytes: null, sm_utilization: null };
 }
 
 function latest(...series: Latest["series"]): Latest {

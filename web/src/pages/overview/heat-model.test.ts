@@ -33,7 +33,7 @@ const DEVICE: Device = {
   memory_total_bytes: 1000,
   parent: "",
   seen_at: 0,
-  processes: [{ pid: 1, account: "eve", command: "x", owner: "outsider", memory_used_bytes: 1 }],
+  processes: [{ pid: 1, account: "eve", command: "x", owner: "outsider", memory_used_bytes: 1, sm_utilization: null }],
 };
 const LATEST: Latest = {
   at: 1,

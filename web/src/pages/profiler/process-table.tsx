@@ -2,7 +2,7 @@ import { createColumnHelper } from "@tanstack/react-table";
 import { useMemo } from "react";
 import { Link } from "react-router";
 import type { Device } from "@/api/profiler";
-import { formatBytes, plural } from "@/lib/format";
+import { formatBytes, formatPercent, plural } from "@/lib/format";
 import { sortCodec, useUrlState } from "@/lib/url-state";
 import { Empty, Panel } from "@/ui/panel";
 import { type Column, DataTable } from "@/ui/table/data-table";
@@ -26,6 +26,14 @@ const COLUMNS: readonly Column<ProcessRow>[] = [
     meta: { align: "right" },
     sortUndefined: "last",
     cell: (cell) => formatBytes(cell.getValue()),
+  }),
+  column.accessor((row) => row.sm_utilization ?? undefined, {
+    id: "sm",
+    header: "SM use",
+    size: 90,
+    meta: { align: "right", hint: "Share of the GPU's multiprocessors" },
+    sortUndefined: "last",
+    cell: (cell) => formatPercent(cell.getValue()),
   }),
   column.accessor("command", { header: "Command", size: 260 }),
 ];

@@ -7,7 +7,10 @@ import { THRESHOLDS } from "./thresholds";
 function cluster(clients: number, gpus: number): Device[] {
   const device = (client: string, name: string, kind: string): Device => ({
     ...{ client, device: name, kind, name: "", uuid: "", memory_total_bytes: null, parent: "", seen_at: 0 },
-    processes: kind === "gpu" ? [{ pid: 1, account: "x", command: "", owner: "run:r1", memory_used_bytes: 1 }] : [],
+    processes:
+      kind === "gpu"
+        ? [{ pid: 1, account: "x", command: "", owner: "run:r1", memory_used_bytes: 1, sm_utilization: null }]
+        : [],
   });
   return Array.from({ length: clients }, (_, client) => [
     device(`c${client}`, "machine", "machine"),
