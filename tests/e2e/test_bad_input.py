@@ -6,7 +6,6 @@ Every case goes through the real command line and real processes, as a person wo
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import signal
 import socket
@@ -20,13 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 import pytest
 import yaml
 from experiments import experiment, write_experiment
-from frail_machine import FrailMachine, frail_machine
 from real_cluster import RealCluster
-from steering import until
 
 from gswarm.sdk import Host
 
@@ -336,65 +332,3 @@ def test_hosts_that_cannot_start(cluster: RealCluster, tmp_path: Path) -> None:
         refusal(cluster, Case(start(one.parent), ("no certificate authority", "restore both"), is_daemon=True))
         shutil.copytree(other / "tls", one / "tls")
         refusal(cluster, Case(start(one.parent), ("belongs to cluster", "data directory"), is_daemon=True))
-
-
-# ---- a machine that hangs, and one whose disk is full --------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def frail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrailMachine]:
-    with frail_machine(tmp_path_factory.mktemp("frail")) as machine:
-        yield machine
-
-
-def test_a_trainer_that_hangs_is_replaced(frail: FrailMachine) -> None:
-    with frail.cluster.api() as host:
-        run = frail.new_run(host)
-        (hung,) = frail.hang_trainer(host, run)
-        assert not psutil.pid_exists(hung)
-        log = frail.cluster.cli("run", "logs", run).stdout
-        assert re.search(r"failed on frail \(trainer_hung\): the trainer process was silent for 3 s while .* was due", log), log
-        done = until(host, run, lambda document: document["state"] in ("completed", "failed"))
-        assert (done["state"], done["position"]) == ("completed", done["total_steps"])
-
-
-def test_a_full_client_loses_nothing_and_work_goes_on_when_there_is_room(frail: FrailMachine, tmp_path: Path) -> None:
-    document = {**frail.document, "experiment": "no-room"}
-    file = write_experiment(tmp_path / "no-room.yaml", document)
-    rejected = Case(("experiment", "submit", str(file), "-o", "quiet"), ("was rejected: client frail: ", "nothing was queued"))
-    with frail.cluster.api() as host:
-        run = frail.new_run(host)
-        until(host, run, lambda document: document["position"] > 0)
-        with frail.client_disk.full():
-            failed = ended_for_want_of_room(host, run)
-            with nothing_changes(host):
-                refusal(frail.cluster, rejected)
-        go_on(frail, host, run, failed["position"])
-
-
-def test_a_full_host_loses_nothing_and_work_goes_on_when_there_is_room(frail: FrailMachine) -> None:
-    with frail.cluster.api() as host:
-        run = frail.new_run(host)
-        until(host, run, lambda document: document["position"] > 0)
-        with frail.host_disk.full():
-            failed = ended_for_want_of_room(host, run)
-            assert "on the host: " in failed["failure"]["message"]
-        go_on(frail, host, run, failed["position"])
-
-
-def ended_for_want_of_room(host: Host, run: str) -> dict[str, Any]:
-    """Waits for the run's end, which is a typed failure that says where; what was committed before stands."""
-    failed = until(host, run, lambda document: document["state"] in ("completed", "failed"))
-    assert (failed["state"], failed["failure"]["code"]) == ("failed", "storage"), failed
-    assert failed["failure"]["message"].startswith("client frail: ")
-    assert "use another data directory" in failed["failure"]["message"]
-    assert 0 < failed["position"] < failed["total_steps"]
-    assert failed["possible"] == ["resume", "clone", "delete"]
-    return failed
-
-
-def go_on(frail: FrailMachine, host: Host, run: str, position: int) -> None:
-    """Resumes the run from its earlier checkpoint and waits until it is complete."""
-    assert frail.cluster.cli_json("run", "resume", run)[0]["position"] == position
-    done = until(host, run, lambda document: document["state"] in ("completed", "failed"))
-    assert (done["state"], done["position"]) == ("completed", done["total_steps"]), done

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from real_cluster import RealCluster
 
 from gswarm.domain.errors import GswarmError
@@ -44,6 +45,15 @@ class TinyDisk:
     def empty(self) -> None:
         self.remount(f"size={DISK_BYTES}")
 
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Nothing can be written while the block runs."""
+        self.fill()
+        try:
+            yield
+        finally:
+            self.empty()
+
     def remount(self, options: str) -> None:
         subprocess.run(["mount", "-o", f"remount,{options}", str(self.path)], check=True, capture_output=True)
 
@@ -57,6 +67,49 @@ def tiny_disk(path: Path) -> Iterator[TinyDisk]:
         yield TinyDisk(path)
     finally:
         subprocess.run(["umount", "-l", str(path)], check=True)
+
+
+@dataclass(frozen=True, slots=True)
+class BreakingDisk:
+    """An ext4 of the test's own, which the kernel makes read-only at its first error, as most machines have it set up."""
+
+    path: Path
+    image: Path
+
+    def mount(self) -> None:
+        mount(["-t", "ext4", "-o", "loop,errors=remount-ro", str(self.image), str(self.path)])
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", str(self.path)], check=True)
+
+    def fail(self) -> None:
+        """Read-only, whoever has files open there. (``mount -o remount,ro`` is refused as long as somebody has one open for writing.)"""
+        with pytest.raises(subprocess.CalledProcessError):
+            subprocess.run(["mount", "-o", "remount,ro", str(self.path)], check=True, capture_output=True)
+        device = subprocess.run(["findmnt", "-no", "SOURCE", str(self.path)], check=True, capture_output=True, text=True).stdout.strip()
+        (Path("/sys/fs/ext4") / Path(device).name / "trigger_fs_error").write_text("a test")
+
+    def repair(self) -> None:
+        self.unmount()
+        subprocess.run(["e2fsck", "-p", str(self.image)], check=False, capture_output=True)
+        self.mount()
+
+
+@contextmanager
+def breaking_disk(path: Path, image: Path) -> Iterator[BreakingDisk]:
+    """Mounted at ``path``. Containers that were given no loop devices skip the test, with these words."""
+    if not os.access("/dev/loop-control", os.W_OK):
+        pytest.skip("no loop device can be made here: a file system of its own is what the kernel would make read-only")
+    with image.open("xb") as file:
+        file.truncate(DISK_BYTES)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True, capture_output=True)
+    path.mkdir(parents=True)
+    disk = BreakingDisk(path, image)
+    disk.mount()
+    try:
+        yield disk
+    finally:
+        disk.unmount()
 
 
 @contextmanager
@@ -97,25 +150,21 @@ class FrailCluster(RealCluster):
         self.host_process.send_signal(signal.SIGUSR1)
 
 
-def submit_until_refused(host: Host, acknowledged: list[str], most: int = 10_000) -> str:
-    """Submits experiments until the host refuses one or is gone; the names of those that it acknowledged are added. What it said."""
+def submit_until_refused(host: Host, acknowledged: dict[str, str], most: int = 10_000) -> tuple[str, str]:
+    """Submits experiments until the host refuses one or is gone; ids and names of those that it acknowledged are added. The name of the
+    one that it refused, and what it said."""
     for number in range(most):
-        name = f"e{len(acknowledged)}-{number}"
+        name = f"e{number}"
         try:
-            host.submit(document(name))
+            acknowledged[host.submit(document(name))["id"]] = name
         except GswarmError as error:
-            return str(error)
-        acknowledged.append(name)
+            return name, str(error)
     raise AssertionError(f"{most} experiments were taken in on a broken disk")
 
 
 def document(name: str) -> dict[str, Any]:
     """An experiment that nobody will train: there is no client."""
     return {"experiment": name, "base": {"model_name_or_path": "/model", "dataset": "/data.jsonl", "num_train_epochs": 1}}
-
-
-def names(host: Host) -> set[str]:
-    return {one["name"] for one in host.experiments()}
 
 
 def ended(cluster: RealCluster) -> tuple[int, str]:

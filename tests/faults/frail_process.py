@@ -1,4 +1,4 @@
-"""A gswarm command whose disk breaks when it gets SIGUSR1: ``python frail_process.py eio|erofs ARGUMENTS``.
+"""A gswarm command whose disk breaks when it gets SIGUSR1: ``python frail_process.py eio|erofs|eio-files ARGUMENTS``.
 
 From then on the kernel itself answers its system calls with the error, by a seccomp filter on all its threads: nothing is compiled,
 nothing is mounted, and what the process does about it is what it would do on a broken disk.
@@ -17,11 +17,15 @@ import threading
 PR_SET_NO_NEW_PRIVS = 38
 SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC = 1, 1
 RET_ALLOW, RET_ERRNO = 0x7FFF0000, 0x00050000
-LOAD, JUMP_EQUAL, JUMP_SET, RETURN = 0x20, 0x15, 0x45, 0x06
-NUMBER_AT, THIRD_ARGUMENT_AT = 0, 32
+LOAD, JUMP_EQUAL, JUMP_AT_LEAST, JUMP_SET, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+NUMBER_AT, FIRST_ARGUMENT_AT, THIRD_ARGUMENT_AT = 0, 16, 32
+FILES_FROM = 3
+"""What is written to standard output and error still comes out."""
+SIGNAL_BYTES = 8
+"""What is no larger wakes another thread: through a pipe or an eventfd."""
 NUMBERS = {
-    "x86_64": {"pwrite64": 18, "fsync": 74, "fdatasync": 75, "rename": 82, "openat": 257, "seccomp": 317},
-    "aarch64": {"pwrite64": 68, "fsync": 82, "fdatasync": 83, "rename": 276, "openat": 56, "seccomp": 277},
+    "x86_64": {"write": 1, "pwrite64": 18, "fsync": 74, "fdatasync": 75, "rename": 82, "openat": 257, "seccomp": 317},
+    "aarch64": {"write": 64, "pwrite64": 68, "fsync": 82, "fdatasync": 83, "rename": 276, "openat": 56, "seccomp": 277},
 }
 
 
@@ -34,8 +38,20 @@ class Program(ctypes.Structure):
 
 
 def instructions(kind: str) -> list[tuple[int, int, int, int]]:
-    """``eio``: flushes fail. ``erofs``: what writes fails, as on a disk that the kernel has made read-only under open files."""
+    """``eio``: flushes fail. ``erofs``: what writes fails, as on a disk that the kernel has made read-only under open files.
+    ``eio-files``: whatever is no database cannot be written: blobs, logs, snapshots. SQLite uses another call, connections too."""
     numbers = NUMBERS[platform.machine()]
+    if kind == "eio-files":
+        return [
+            (LOAD, 0, 0, NUMBER_AT),
+            (JUMP_EQUAL, 0, 5, numbers["write"]),
+            (LOAD, 0, 0, FIRST_ARGUMENT_AT),
+            (JUMP_AT_LEAST, 0, 3, FILES_FROM),
+            (LOAD, 0, 0, THIRD_ARGUMENT_AT),
+            (JUMP_AT_LEAST, 0, 1, SIGNAL_BYTES + 1),
+            (RETURN, 0, 0, RET_ERRNO | errno.EIO),
+            (RETURN, 0, 0, RET_ALLOW),
+        ]
     if kind == "eio":
         fails = RET_ERRNO | errno.EIO
         calls = [(JUMP_EQUAL, 0, 1, numbers[name]) for name in ("fsync", "fdatasync")]

@@ -6,35 +6,34 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from faults_rig import FrailCluster, ended, names, submit_until_refused, tiny_disk
+from faults_rig import FrailCluster, breaking_disk, document, ended, submit_until_refused, tiny_disk
 from real_cluster import RealCluster
 
 pytestmark = pytest.mark.e2e
 
 
 def check_that_it_says_why_and_keeps_its_word(
-    cluster: RealCluster, break_disk: Callable[[], None], repair: Callable[[], None], why: str
+    cluster: RealCluster, break_disk: Callable[[], None], repair: Callable[[], None], why: str, status: str = "no host runs"
 ) -> None:
     """Breaks the disk of a host that works, and starts it again once the disk is repaired."""
-    acknowledged: list[str] = []
     with cluster.api() as host:
-        acknowledged += ["first", "second"]
-        for name in acknowledged:
-            host.submit({"experiment": name, "base": {"model_name_or_path": "/model", "dataset": "/data.jsonl"}})
+        acknowledged = {host.submit(document(name))["id"]: name for name in ("first", "second")}
         break_disk()
-        refusal = submit_until_refused(host, acknowledged)
+        refused, refusal = submit_until_refused(host, acknowledged)
     code, line = ended(cluster)
     assert code == 1
     assert line.startswith("error: the journal "), line
     assert why in line
     assert "had to end" in refusal or "cannot be reached" in refusal or why in refusal, refusal
     away = cluster.cli("host", "status", "--data-dir", str(cluster.data_dir), code=3)
-    assert "no host runs" in away.stderr
+    assert status in away.stderr
     repair()
     cluster.start_host()
     with cluster.api() as host:
-        assert names(host) >= set(acknowledged)
-        host.submit({"experiment": "after", "base": {"model_name_or_path": "/model", "dataset": "/data.jsonl"}})
+        kept = [(one["id"], one["name"]) for one in host.experiments() if one["name"] != refused]
+        assert sorted(kept) == sorted(acknowledged.items()), "each that was acknowledged is there once, under its id"
+        assert [one["name"] for one in host.experiments()].count(refused) <= 1, "the last one may have come to the disk unacknowledged"
+        host.submit(document("after"))
 
 
 @pytest.mark.parametrize(("kind", "why"), [("eio", "disk I/O error"), ("erofs", "has become read-only")])
@@ -45,6 +44,17 @@ def test_a_broken_or_read_only_disk_ends_the_host_and_nothing_acknowledged_is_lo
         check_that_it_says_why_and_keeps_its_word(cluster, cluster.break_disk, lambda: None, why)
     finally:
         cluster.close()
+
+
+def test_a_disk_that_the_kernel_makes_read_only_ends_the_host_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
+    cluster = RealCluster(tmp_path)
+    with breaking_disk(cluster.data_dir, tmp_path / "image") as disk:
+        try:
+            cluster.start_host()
+            # Where it could be reached cannot be taken back on such a disk.
+            check_that_it_says_why_and_keeps_its_word(cluster, disk.fail, disk.repair, "has become read-only", "cannot be reached")
+        finally:
+            cluster.close()
 
 
 def test_a_full_disk_ends_the_host_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:

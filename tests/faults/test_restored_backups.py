@@ -64,7 +64,7 @@ def test_a_client_ahead_of_a_restored_host_has_nothing_counted_twice(cluster: Re
         cluster.wait_for(host, lambda: host.experiment("set-back")["state"] == "idle")
         for run in (first, second):
             check_ledger(host, "set-back", run)
-        assert cluster.cli_json("run", "verify", first)["identical"] is True
+            assert cluster.cli_json("run", "verify", run)["identical"] is True
         after = generations(host, "set-back")
         assert all(after[run] > before[run] for run in before)
         assert {epoch_of(generation) for generation in after.values()} == {restored["epoch"]}
@@ -73,4 +73,4 @@ def test_a_client_ahead_of_a_restored_host_has_nothing_counted_twice(cluster: Re
         assert "events since the last snapshot" in said
         refused = host.ready()["refused_reports"]
     log = cluster.log("client-only.log", 1_000_000)
-    assert refused == log.count("the host refused report")
+    assert refused == log.count("the host refused report") > 0
