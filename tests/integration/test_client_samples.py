@@ -7,14 +7,16 @@ import os
 import signal
 import sys
 from array import array
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from client_rig import Rig, rig
 
 from gswarm.client.sampling.process import SAMPLER_COMMAND, Sampler
+from gswarm.client.sampling.station import Station
 from gswarm.domain.messages import ChunkCommittedReport, OutsidersSeen
-from gswarm.domain.samples import SampleBatch, SampleColumns
+from gswarm.domain.samples import SampleAck, SampleBatch, SampleColumns
 from gswarm.profiler.sampler_lines import SamplerLine
 from gswarm.wire.client import Backoff
 from nvml_kit import build, make_gpus
@@ -125,6 +127,39 @@ async def test_a_sampler_process_that_stands_still_is_replaced_and_none_is_left(
     for pid in (first, second):
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+async def test_a_hang_is_told_with_how_long_it_lasted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gswarm.client.sampling.process.STUCK_PATIENCE_S", 0.0)
+    lines = Lines()
+    says = 'import time\nprint(\'{"stuck": [["gpu", 71.5], ["gpu-slow", 12]]}\', flush=True)\ntime.sleep(60)'
+    sampler = Sampler(tmp_path, lines.take, (sys.executable, "-c", says), backoff=Backoff(initial_s=0.01, max_s=0.02))
+    task = asyncio.create_task(sampler.run())
+    await lines.until(2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert "have not been measured: gpu for 72 s, gpu-slow for 12 s; another sampler process starts in 0 s" in caplog.text
+
+
+async def test_what_the_sampler_had_no_room_for_is_reported_as_lost(tmp_path: Path) -> None:
+    says = "import time\nprint('{\"missed\": 7}', flush=True)\nwhile True:\n    print('{}', flush=True)\n    time.sleep(0.2)\n"
+    heard: list[SampleBatch] = []
+    is_told = asyncio.Event()
+
+    async def host(batches: AsyncIterator[SampleBatch]) -> AsyncIterator[SampleAck]:
+        async for batch in batches:
+            heard.append(batch)
+            if 7.0 in values_of(heard, "machine", "samples_lost"):
+                is_told.set()
+            yield SampleAck(batch.seq, 1, 1)
+
+    station = Station(tmp_path, 1 << 20, host, (), (), dict, command=(sys.executable, "-c", says))
+    task = asyncio.create_task(station.run())
+    await asyncio.wait_for(is_told.wait(), WAIT_S)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_a_command_that_is_not_there_is_tried_again(tmp_path: Path) -> None:

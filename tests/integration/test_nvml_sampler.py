@@ -10,7 +10,9 @@ import sys
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -34,7 +36,8 @@ class Heard:
         self.latest: dict[str, dict[str, float]] = {}
         self.kinds: dict[str, str] = {}
         self.processes: tuple[ProcessReading, ...] = ()
-        self.stuck: tuple[str, ...] = ()
+        self.times_us: dict[str, list[int]] = {}
+        """When a metric was read, of any device."""
         self.rows = 0
 
     def until(self, condition: Callable[[], bool]) -> None:
@@ -50,7 +53,6 @@ class Heard:
         self._take(decode_line(self._process.stdout.readline()))
 
     def _take(self, line: SamplerLine) -> None:
-        self.stuck = line.stuck
         if line.devices is not None:
             self.kinds = {device.device: device.kind for device in line.devices}
         if line.processes is not None:
@@ -58,6 +60,8 @@ class Heard:
         for columns in line.columns:
             rows = len(columns.times_us) // 8
             values = array("d", columns.values)
+            for metric in columns.metrics:
+                self.times_us.setdefault(metric, []).extend(array("q", columns.times_us))
             self.rows += rows
             known = self.latest.setdefault(columns.device, {})
             known.update({metric: values[(index + 1) * rows - 1] for index, metric in enumerate(columns.metrics)})
@@ -126,6 +130,36 @@ def test_what_gpus_say_and_what_they_do_not(library: Path, tmp_path: Path) -> No
         assert heard.rows > before, "the machine and the slow sensors are read while a fast one hangs"
         gpus.set(gpu0_power=200_000)
         heard.until(lambda: heard.latest["gpu:0"]["gpu_power"] == 200.0)
+
+
+def test_every_metric_comes_at_the_interval_of_its_session(library: Path, tmp_path: Path) -> None:
+    gpus = make_gpus(library, tmp_path)
+    with sampling(gpus, 0.1) as (heard, _process):
+        heard.until(lambda: len(heard.times_us.get("gpu_pcie_rx", ())) >= 4)
+    for metric in ("cpu_utilization", "network_rx", "gpu_power", "gpu_temperature", "gpu_energy", "gpu_nvlink_rx"):
+        assert median_gap_s(heard.times_us[metric]) == pytest.approx(0.1, abs=0.05), metric
+    for metric in ("gpu_pcie_rx", "gpu_xid", "load_1m", "disk_free"):
+        assert median_gap_s(heard.times_us[metric]) == pytest.approx(1.0, abs=0.2), metric
+
+
+def median_gap_s(times_us: list[int]) -> float:
+    return median(later - earlier for earlier, later in pairwise(times_us)) / 1e6
+
+
+@pytest.mark.parametrize("hung", ["power", "temperature", "pcie_rx"])
+def test_a_sensor_that_hangs_leaves_a_gap_in_its_own_thread_only(hung: str, library: Path, tmp_path: Path) -> None:
+    gpus = make_gpus(library, tmp_path)
+    with sampling(gpus) as (heard, _process):
+        heard.until(lambda: {"gpu_power", "gpu_temperature", "gpu_pcie_rx"} <= heard.times_us.keys())
+        gpus.set(**{f"gpu0_{hung}": "hang"})
+        heard.next_line()
+        heard.next_line()
+        before = {metric: len(times) for metric, times in heard.times_us.items()}
+        others = {"gpu_power", "gpu_temperature", "gpu_pcie_rx", "cpu_utilization"} - {f"gpu_{hung}"}
+        heard.until(lambda: all(len(heard.times_us[metric]) >= before[metric] + 2 for metric in others))
+        assert len(heard.times_us[f"gpu_{hung}"]) == before[f"gpu_{hung}"]
+        gpus.set(**{f"gpu0_{hung}": 1})
+        heard.until(lambda: len(heard.times_us[f"gpu_{hung}"]) > before[f"gpu_{hung}"])
 
 
 def test_a_machine_without_a_gpu_says_the_rest_and_nothing_on_stderr() -> None:

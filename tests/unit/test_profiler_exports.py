@@ -1,10 +1,11 @@
-"""Exports hold every sample and nothing that a reader's program would obey; reports and summaries say what happened, and why."""
+"""Exports hold every sample and nothing that a reader's program would obey; reports are pages on their own; sessions outlive the host."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -13,11 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from gswarm.domain.errors import ConflictError, InvalidInputError, LimitError, NotFoundError
-from gswarm.domain.ids import ClientName, RunId, SlotId
+from gswarm.domain.ids import ClientName
 from gswarm.host import profiler_sessions
-from gswarm.host.chronicle import Note, NoteKind, SlotSpan
-from gswarm.host.profiler_sessions import ProfilerSessions
-from gswarm.host.session_summary import Cause, gaps
+from gswarm.host.profiler_sessions import ProfilerSession, ProfilerSessions
+from gswarm.profiler.catalog import METRICS
 from gswarm.profiler.export import Selection, count_values, csv_pieces, json_pieces, parquet_pieces
 from gswarm.profiler.parquet_store import ParquetSampleStore
 from gswarm.profiler.report import Fact, ReportTable, amount, report_pieces
@@ -126,10 +126,11 @@ def test_sessions_outlive_the_host(tmp_path: Path) -> None:
     assert sessions.intervals() == (("*", 1.0),)
     sessions.start("one", 0.2, ("gpu_power",), ("a",))
     sessions.start("two", 0.5)
-    sessions.start("slow", 60.0)
+    sessions.start("mixed", 1.0, ("gpu_power", "cpu_utilization"), ("c",), {"cpu_utilization": 0.1})
     again = ProfilerSessions(path, lambda: now[0])
     assert again.items() == sessions.items()
-    assert again.intervals() == (("*", 0.5), ("gpu_power", 0.2))
+    assert again.intervals() == (("*", 0.5), ("cpu_utilization", 0.1), ("gpu_power", 0.2))
+    assert again.intervals(ClientName("c")) == (("*", 0.5), ("cpu_utilization", 0.1))
     assert again.intervals(ClientName("b")) == (("*", 0.5),)
     now[0] += 10
     stopped = again.stop("two")
@@ -158,31 +159,26 @@ def test_sessions_that_cannot_be_are_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(profiler_sessions, "SESSIONS_MAX", 1)
     with pytest.raises(LimitError):
         sessions.start("two", 1.0)
+    with pytest.raises(InvalidInputError, match="10 s is longer than the second at which everything is sampled"):
+        sessions.start("two", 10.0)
+    with pytest.raises(InvalidInputError):
+        sessions.start("two", 1.0, (), (), {"gpu_power": math.nan})
+    with pytest.raises(InvalidInputError):
+        sessions.start("two", 1.0, ("gpu_power",), (), {"gpu_fan": 0.1})
+    with pytest.raises(InvalidInputError):
+        sessions.start("two", 1.0, (), (), {"made_up": 0.1})
     path.write_text('[{"name": 3}]')
     assert ProfilerSessions(path, lambda: T0).items() == []
     assert path.with_suffix(".damaged").exists()
 
 
-# ---- bubbles ------------------------------------------------------------------------------------------------------------
-
-
-def span(run: str, begin: float, end: float | None) -> SlotSpan:
-    return SlotSpan(SlotId("a/0"), A, RunId(run), T0 + begin, T0 + end if end is not None else None)
-
-
-def test_bubbles_have_the_cause_that_the_marks_tell() -> None:
-    spans = [span("r1", 10, 20), span("r2", 22, 30), span("r2", 30.5, 40), span("r3", 60, 65), span("r4", 80, None)]
-    notes = [
-        Note(T0 + 45, NoteKind.CLIENT, "client a is gone: silent", None, None, "a"),
-        Note(T0 + 64, NoteKind.OP, "r3: stop requested by ann", "e1", "r3", None),
-    ]
-    found = [(one.from_s - T0, one.to_s - T0, one.cause) for one in gaps(SlotId("a/0"), spans, notes, Selection(T0, T0 + 99))]
-    assert found == [
-        (0, 10, Cause.NO_WORK),
-        (20, 22, Cause.SWAP),
-        (40, 60, Cause.CLIENT_LOST),
-        (65, 80, Cause.STOPPED),
-    ]
-    ended = gaps(SlotId("a/0"), [span("r1", 0, 10), span("r1", 15, 90)], [], Selection(T0, T0 + 99))
-    assert [one.cause for one in ended] == [Cause.WAITING, Cause.NO_WORK]
-    assert {one.device for one in ended} == {"slot:0"}
+def test_a_session_says_what_is_sampled_at_another_interval(tmp_path: Path) -> None:
+    sessions = ProfilerSessions(tmp_path / "sessions.json", lambda: T0)
+    assert sessions.start("usual", 1.0).other_intervals_s == {}
+    asked = sessions.start("asked", 0.1, ("gpu_power", "gpu_xid", "cpu_utilization", "mfu"), (), {"cpu_utilization": 0.2})
+    assert asked.other_intervals_s == {"gpu_xid": 1.0, "cpu_utilization": 0.2, "mfu": 0.5}
+    assert asked.interval_text == "0.1 s; 0.2 s: cpu_utilization; 0.5 s: mfu; 1 s: gpu_xid"
+    every = sessions.start("every", 0.1).other_intervals_s
+    assert every == {metric.name: metric.fastest_s for metric in METRICS if metric.fastest_s > 0.1}
+    old = ProfilerSession("of before", 60.0, ("gpu_power", "gone"), (), T0)
+    assert old.interval_text == "60 s; 1 s: gpu_power"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from array import array
+from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from gswarm.client.sampling.attribution import NAMED_MAX, describe, outsiders, owner_of, shares
 from gswarm.client.sampling.clock_offset import ClockOffset
-from gswarm.client.sampling.collector import Collector
+from gswarm.client.sampling.collector import COLUMNS_MAX, Collector
 from gswarm.client.sampling.columns import BATCH_VALUES_MAX, batches, column
 from gswarm.client.sampling.owners import outsiders_on
 from gswarm.domain.ids import RunId, SlotId
@@ -17,6 +20,7 @@ from gswarm.domain.messages import OutsidersSeen
 from gswarm.domain.plan import SlotSpec
 from gswarm.domain.samples import DeviceInfo, SampleAck, SampleColumns
 from gswarm.profiler.catalog import METRICS
+from gswarm.profiler.machine_source import MachineSource
 from gswarm.profiler.peaks import peak_flops
 from gswarm.profiler.readings import ProcessReading, Rate, plausible
 from gswarm.profiler.sampler import Gathered, due_groups
@@ -97,15 +101,45 @@ def test_the_quickest_answer_says_how_late_the_clock_is() -> None:
     clock.heard(SampleAck(99, 1, 1), 2)
 
 
-def test_slow_sensors_are_read_once_a_second_at_most() -> None:
+def test_every_metric_is_read_as_often_as_it_is_asked_for_and_can_be() -> None:
     every = frozenset(metric.name for metric in METRICS)
-    for asked_s, fast_s, slow_s in ((0.001, 0.1, 1.0), (0.1, 0.1, 1.0), (1.0, 1.0, 1.0), (30.0, 30.0, 30.0), (1e9, 3600.0, 3600.0)):
+    for asked_s, possible_s in ((0.001, 0.1), (0.1, 0.1), (0.25, 0.25), (1.0, 1.0), (30.0, 1.0), (1e9, 1.0)):
         groups = due_groups(every, {"*": asked_s})
         rates = {name: interval_s for interval_s, names in groups.items() for name in names}
-        assert {rates[metric.name] for metric in METRICS if metric.fast} == {fast_s}
-        assert {rates[metric.name] for metric in METRICS if not metric.fast} == {slow_s}
+        assert rates == {metric.name: max(possible_s, metric.fastest_s) for metric in METRICS}
     assert due_groups(frozenset({"gpu_power"}), {"gpu_power": 0.5, "*": 9.0}) == {0.5: frozenset({"gpu_power"})}
+    assert due_groups(frozenset({"cpu_utilization"}), {"cpu_utilization": 0.1}) == {0.1: frozenset({"cpu_utilization"})}
+    assert due_groups(frozenset({"gpu_pcie_rx"}), {"gpu_pcie_rx": 0.1}) == {1.0: frozenset({"gpu_pcie_rx"})}
     assert set(due_groups(every, {})) == {1.0}
+
+
+def test_a_rate_is_the_mean_of_the_time_between_two_samples_of_its_own_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(psutil, "net_io_counters", lambda pernic: {"eth0": link(100 * now[0]), "lo": link(1e9)})
+    source = MachineSource(Path("/"), lambda: now[0])
+    source.read(frozenset({"network_rx", "network_tx"}))
+    for now[0] in (0.25, 0.5, 0.75):
+        assert source.read(frozenset({"network_rx"})) == [("machine", {"network_rx": 100.0})]
+    now[0] = 1.0
+    assert source.read(frozenset({"network_rx", "network_tx"})) == [("machine", {"network_rx": 100.0, "network_tx": 100.0})]
+    monkeypatch.setattr(psutil, "net_io_counters", lambda pernic: {"eth0": link(1000.0)})
+    now[0] = 1.5
+    source.read(frozenset({"network_rx"}))
+    now[0] = 2.0
+    assert source.read(frozenset({"network_rx", "network_tx"})) == [("machine", {"network_rx": 0.0, "network_tx": 900.0})]
+
+
+def link(count: float) -> SimpleNamespace:
+    return SimpleNamespace(bytes_recv=count, bytes_sent=count)
+
+
+def test_the_first_look_at_the_cpu_is_about_nothing() -> None:
+    source = MachineSource(Path("/"))
+    due = frozenset({"cpu_utilization", "load_5m"})
+    first, second = source.read(due)[0][1], source.read(due)[0][1]
+    assert math.isnan(first["cpu_utilization"])
+    assert not math.isnan(second["cpu_utilization"])
+    assert first["load_5m"] >= 0
 
 
 def test_what_a_sampler_gathers_is_bounded() -> None:
@@ -120,7 +154,7 @@ def test_what_a_sampler_gathers_is_bounded() -> None:
 
 def test_lines_survive_the_pipe() -> None:
     columns = SampleColumns("gpu:0", "", ("gpu_power",), b"\x01" * 8, array("d", [math.nan]).tobytes())
-    line = SamplerLine((columns,), (DeviceInfo("gpu:0", "gpu", "H200"),), (process(1, 2),), 5, ("gpu",), 3)
+    line = SamplerLine((columns,), (DeviceInfo("gpu:0", "gpu", "H200"),), (process(1, 2),), 5, (("gpu", 12.5),), 3)
     assert decode_line(encode_line(line)) == line
     assert encode_line(line).count(b"\n") == 1
 
@@ -172,3 +206,34 @@ def test_the_collector_tells_devices_when_they_change() -> None:
     assert collector.meters[0].run == "r1"
     collector.tell_all_devices()
     assert len(collector.take().devices) == 2
+
+
+def test_what_nobody_takes_or_took_is_counted_as_lost(caplog: pytest.LogCaptureFixture) -> None:
+    collector = Collector((), (), dict, lambda: 10.0)
+    one = column("machine", "", ("load_1m",), [(1.0, (1.0,)), (2.0, (1.0,))])
+    collector.line(SamplerLine((one,) * (COLUMNS_MAX - 1)))
+    assert collector.lost_rows == 0
+    for _ in range(3):
+        collector.line(SamplerLine((one, one)))
+    assert collector.lost_rows == 5 * 2
+    assert caplog.text.count("samples are being lost") == 1
+    assert len(collector.take().columns) == COLUMNS_MAX
+    collector.line(SamplerLine((one,), missed=7))
+    assert collector.lost_rows == 17
+    assert len(collector.take().columns) == 1
+
+
+def test_two_processes_of_one_outsider_are_told_apart() -> None:
+    collector = Collector((), (), lambda: OURS, lambda: 10.0)
+    gpu = DeviceInfo("gpu:0", "gpu", "NVIDIA H200")
+
+    def told(first: float | None) -> list[float | None] | None:
+        found = (process(400, sm=first), process(401, sm=0.31))
+        collector.line(SamplerLine(devices=(gpu,), processes=found, processes_at_us=9_000_000))
+        devices = collector.take().devices
+        return [one.sm_utilization for one in devices[0].processes] if devices else None
+
+    assert told(0.5) == [0.5, 0.31]
+    assert told(0.52) is None, "that little is no news"
+    assert told(0.9) == [0.9, 0.31]
+    assert told(None) == [None, 0.31]

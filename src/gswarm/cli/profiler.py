@@ -31,15 +31,19 @@ class ExportFormat(StrEnum):
 @app.command("start")
 def start(
     name: Annotated[str, typer.Option("--name", help="Of the session.")],
-    interval: Annotated[str, typer.Option("--interval", help="Between samples: 100ms at least; 1s, 10s.")] = "1s",
-    metric: Annotated[list[str] | None, typer.Option("--metric", help="Only this metric; may repeat.")] = None,
+    interval: Annotated[str, typer.Option("--interval", help="Between samples: 100ms to 1s.")] = "1s",
+    metric: Annotated[
+        list[str] | None, typer.Option("--metric", help="Only this metric, as M or with an interval of its own, M=100ms; may repeat.")
+    ] = None,
     client: Annotated[list[str] | None, typer.Option("--client", help="Only this client; may repeat.")] = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Begin a session: a named range of time in which clients sample at its interval."""
     with open_host() as host:
-        session = host.start_profiler(name, _interval_s(interval), metric or (), client or ())
-    _tell(output, session, f"session {name} runs; end it with: gswarm profiler stop {name}")
+        own = {one.partition("=")[0]: one.partition("=")[2] for one in metric or ()}
+        intervals_s = {metric: _interval_s(text) for metric, text in own.items() if text}
+        session = host.start_profiler(name, _interval_s(interval), list(own), client or (), metric_intervals_s=intervals_s)
+    _tell(output, session, f"session {name} runs, sampled every {_intervals(session)}; end it with: gswarm profiler stop {name}")
 
 
 def _tell(output: Format, session: Json, text: str) -> None:
@@ -55,6 +59,18 @@ def _tell(output: Format, session: Json, text: str) -> None:
 def _interval_s(text: str) -> float:
     """As other durations, and also milliseconds."""
     return parse_duration(text.removesuffix("ms")) / 1000 if text.endswith("ms") else parse_duration(text)
+
+
+def _intervals(session: Json, names_max: int = 100) -> str:
+    """What is asked for, and behind it what is sampled otherwise."""
+    grouped: dict[float, list[str]] = {}
+    for metric, seconds in session["other_intervals_s"].items():
+        grouped.setdefault(seconds, []).append(metric)
+    others = [
+        f"{seconds:g} s for {', '.join(names) if len(names) <= names_max else f'{len(names)} metrics'}"
+        for seconds, names in sorted(grouped.items())
+    ]
+    return ", ".join([f"{session['interval_s']:g} s", *others])
 
 
 @app.command("stop")
@@ -105,7 +121,7 @@ def show(name: Name, output: Output = Format.TABLE) -> None:
         ("state", session["state"]),
         ("from", moment(session["started_at"])),
         ("to", moment(session["stopped_at"])),
-        ("interval", f"{session['interval_s']:g} s"),
+        ("interval", _intervals(session)),
         ("metrics", ", ".join(session["metrics"]) or "all"),
         ("clients", ", ".join(session["clients"]) or "all"),
         ("values", "-" if session["samples"] is None else f"{session['samples']:,}"),
@@ -175,7 +191,7 @@ def _bytes(row: Json, key: str) -> str:
 _COLUMNS = [
     column("session", "name"),
     column("state", "state"),
-    Column("interval", lambda row: f"{row['interval_s']:g} s", right=True),
+    Column("interval", lambda row: _intervals(row, names_max=1), right=True),
     Column("from", lambda row: moment(row["started_at"])),
     Column("length", lambda row: duration(_length_s(row)), right=True),
     column("metrics", "metrics"),

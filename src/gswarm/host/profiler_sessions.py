@@ -6,20 +6,19 @@ import json
 import logging
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gswarm.domain.errors import ConflictError, InvalidInputError, LimitError, NotFoundError
 from gswarm.domain.ids import ClientName
-from gswarm.profiler.catalog import BY_NAME
+from gswarm.profiler.catalog import BY_NAME, INTERVAL_MAX_S, INTERVAL_MIN_S
 from gswarm.wire.private_files import save_private
 
 SESSIONS_MAX = 1_000
-INTERVAL_MIN_S, INTERVAL_MAX_S = 0.1, 3600.0
-DEFAULT_INTERVAL_S = 1.0
 Intervals = tuple[tuple[str, float], ...]
 
 _log = logging.getLogger("gswarm.host.profiler")
@@ -28,6 +27,7 @@ _log = logging.getLogger("gswarm.host.profiler")
 @dataclass(frozen=True, slots=True)
 class ProfilerSession:
     """Attributes:
+    interval_s, metric_intervals_s: seconds between samples as they were asked for, the second of single metrics.
     metrics, clients: empty means all.
     started_s, stopped_s: seconds since the epoch by the host's clock; ``None`` while it runs.
     samples: values in it, once it is stopped and they were counted.
@@ -40,6 +40,27 @@ class ProfilerSession:
     started_s: float
     stopped_s: float | None = None
     samples: int | None = None
+    metric_intervals_s: Intervals = ()
+
+    def asked_s(self, metric: str) -> float:
+        return dict(self.metric_intervals_s).get(metric, self.interval_s)
+
+    @property
+    def other_intervals_s(self) -> dict[str, float]:
+        """Its metrics that are not sampled at ``interval_s``, and at what: they were asked for so, or cannot be that fast."""
+        real_s = {metric: max(min(self.asked_s(metric), INTERVAL_MAX_S), BY_NAME[metric].fastest_s) for metric in self._known_metrics()}
+        return {metric: seconds for metric, seconds in real_s.items() if seconds != self.interval_s}
+
+    def _known_metrics(self) -> Iterable[str]:
+        return [metric for metric in self.metrics or BY_NAME if metric in BY_NAME]
+
+    @property
+    def interval_text(self) -> str:
+        """As people read it."""
+        grouped: dict[float, list[str]] = {}
+        for metric, seconds in self.other_intervals_s.items():
+            grouped.setdefault(seconds, []).append(metric)
+        return "; ".join([f"{self.interval_s:g} s", *(f"{seconds:g} s: {', '.join(names)}" for seconds, names in sorted(grouped.items()))])
 
     def range_s(self, now_s: float) -> tuple[float, float]:
         """From and to; a running session lasts until now."""
@@ -72,21 +93,32 @@ class ProfilerSessions:
             raise NotFoundError(f"there is no profiler session {name[:80]!r}", "'gswarm profiler list' shows them")
         return self._sessions[name]
 
-    def start(self, name: str, interval_s: float, metrics: Sequence[str] = (), clients: Sequence[str] = ()) -> ProfilerSession:
+    def start(
+        self,
+        name: str,
+        interval_s: float,
+        metrics: Sequence[str] = (),
+        clients: Sequence[str] = (),
+        metric_intervals_s: Mapping[str, float] = MappingProxyType({}),
+    ) -> ProfilerSession:
         """Begins now.
 
         Raises:
             ConflictError: there is one of that name.
-            InvalidInputError: a metric that nobody knows, or an interval out of range.
+            InvalidInputError: a metric that nobody knows or that is not of the session, or an interval out of range.
             LimitError: there are too many.
             StorageError: it cannot be kept.
         """
-        unknown = [metric for metric in metrics if metric not in BY_NAME]
+        unknown = [metric for metric in (*metrics, *metric_intervals_s) if metric not in BY_NAME]
         if unknown:
             raise InvalidInputError(f"there is no metric {unknown[0][:80]!r}", "'profiler/metrics' lists them")
-        if not INTERVAL_MIN_S <= interval_s <= INTERVAL_MAX_S:
-            raise InvalidInputError(f"an interval of {interval_s} s", f"choose {INTERVAL_MIN_S} to {INTERVAL_MAX_S:.0f} s")
-        session = ProfilerSession(name, interval_s, tuple(metrics), tuple(clients), self._clock())
+        left_out = [metric for metric in metric_intervals_s if metrics and metric not in metrics]
+        if left_out:
+            raise InvalidInputError(f"an interval of {left_out[0]}, which is no metric of the session", "add it to the session's metrics")
+        for seconds in (interval_s, *metric_intervals_s.values()):
+            _check_interval(seconds)
+        own = tuple(metric_intervals_s.items())
+        session = ProfilerSession(name, interval_s, tuple(metrics), tuple(clients), self._clock(), metric_intervals_s=own)
         with self._mutex:
             if name in self._sessions:
                 raise ConflictError(f"there is a profiler session {name} already", "choose another name, or delete it")
@@ -122,22 +154,32 @@ class ProfilerSessions:
         self.on_change()
 
     def intervals(self, client: ClientName | None = None) -> Intervals:
-        """What running sessions ask for: a metric's name, or ``*`` for the others, and seconds; the smallest wins, 1 s at most.
+        """What running sessions ask for: a metric's name, or ``*`` for the others, and seconds; the smallest wins.
 
         Args:
             client: only what is asked of it; ``None`` takes the sessions of all.
         """
-        wanted: dict[str, float] = {"*": DEFAULT_INTERVAL_S}
+        wanted: dict[str, float] = {"*": INTERVAL_MAX_S}
         for session in self.items():
             if session.stopped_s is None and (client is None or not session.clients or client in session.clients):
-                for metric in session.metrics or ("*",):
-                    wanted[metric] = min(wanted.get(metric, DEFAULT_INTERVAL_S), session.interval_s)
+                for metric in {*(session.metrics or ("*",)), *dict(session.metric_intervals_s)}:
+                    wanted[metric] = min(wanted.get(metric, INTERVAL_MAX_S), session.asked_s(metric))
         return tuple(sorted((metric, s) for metric, s in wanted.items() if metric == "*" or s < wanted["*"]))
 
     def _keep(self, sessions: dict[str, ProfilerSession]) -> None:
         kept = json.dumps([asdict(session) for session in sessions.values()])
         save_private(self._path.parent, {self._path.name: kept.encode()})
         self._sessions = sessions
+
+
+def _check_interval(seconds: float) -> None:
+    if seconds > INTERVAL_MAX_S:
+        raise InvalidInputError(
+            f"an interval of {seconds:g} s is longer than the second at which everything is sampled and kept anyway",
+            f"choose {INTERVAL_MIN_S} to {INTERVAL_MAX_S:g} s; charts thin out what is older",
+        )
+    if not seconds >= INTERVAL_MIN_S:
+        raise InvalidInputError(f"an interval of {seconds:g} s", f"choose {INTERVAL_MIN_S} to {INTERVAL_MAX_S:g} s")
 
 
 def _load(path: Path) -> dict[str, ProfilerSession]:
@@ -153,7 +195,10 @@ def _load(path: Path) -> dict[str, ProfilerSession]:
 
 
 def _session(fields: dict[str, Any]) -> ProfilerSession:
-    session = ProfilerSession(**{**fields, "metrics": tuple(fields["metrics"]), "clients": tuple(fields["clients"])})
-    if not (math.isfinite(session.started_s) and math.isfinite(session.interval_s) and isinstance(session.name, str)):
+    own = tuple((str(metric), float(seconds)) for metric, seconds in fields.get("metric_intervals_s", ()))
+    lists = {"metrics": tuple(fields["metrics"]), "clients": tuple(fields["clients"]), "metric_intervals_s": own}
+    session = ProfilerSession(**{**fields, **lists})
+    intervals_s = (session.interval_s, *(seconds for _metric, seconds in own))
+    if not (math.isfinite(session.started_s) and all(map(math.isfinite, intervals_s)) and isinstance(session.name, str)):
         raise ValueError("a session of no time")
     return session

@@ -29,15 +29,15 @@ class MachineSource:
         self._monotonic_s = monotonic_s
         self._rates = {name: Rate() for name in ("disk_read", "disk_write", "network_rx", "network_tx")}
         self._sensors: tuple[tuple[tuple[str, ...], Callable[[], tuple[float, ...]]], ...] = (
-            (("cpu_utilization",), _cpu),
-            (("load_1m",), lambda: (os.getloadavg()[0],)),
+            (("cpu_utilization",), self._cpu),
+            (("load_1m", "load_5m", "load_15m"), os.getloadavg),
             (("memory_used", "memory_total"), _memory),
             (("swap_used",), lambda: (float(psutil.swap_memory().used),)),
-            (("disk_read", "disk_write"), self._disk_rates),
+            (("disk_read", "disk_write"), _disk_bytes),
             (("disk_free", "disk_total"), self._disk_room),
-            (("network_rx", "network_tx"), self._network_rates),
+            (("network_rx", "network_tx"), _network_bytes),
         )
-        psutil.cpu_percent(None)  # its first answer is about nothing
+        self._has_looked_at_cpu = False
         self._info = DeviceInfo(MACHINE, "machine", _processor(), memory_total_bytes=psutil.virtual_memory().total)
 
     def devices(self) -> tuple[DeviceInfo, ...]:
@@ -52,35 +52,37 @@ class MachineSource:
                 answers = sensor()
             except (OSError, psutil.Error, RuntimeError, AttributeError, ValueError):  # containers hide some of it
                 answers = (NAN,) * len(names)
-            values.update((name, plausible(BY_NAME[name].unit, value)) for name, value in zip(names, answers, strict=True) if name in due)
+            now_s = self._monotonic_s()
+            for name, answer in zip(names, answers, strict=True):
+                if name in due:
+                    value = self._rates[name].per_second(answer, now_s) if name in self._rates else answer
+                    values[name] = plausible(BY_NAME[name].unit, value)
         return [(MACHINE, values)] if values else []
 
-    def _disk_rates(self) -> tuple[float, float]:
-        counters, now_s = psutil.disk_io_counters(), self._monotonic_s()
-        if counters is None:
-            return NAN, NAN
-        return self._rates["disk_read"].per_second(counters.read_bytes, now_s), self._rates["disk_write"].per_second(
-            counters.write_bytes, now_s
-        )
+    def _cpu(self) -> tuple[float]:
+        """Since the last look by this thread; the first is about nothing."""
+        percent, is_first = psutil.cpu_percent(None), not self._has_looked_at_cpu
+        self._has_looked_at_cpu = True
+        return (NAN if is_first else percent / 100,)
 
     def _disk_room(self) -> tuple[float, float]:
         room = psutil.disk_usage(str(self._folder))
         return float(room.free), float(room.total)
 
-    def _network_rates(self) -> tuple[float, float]:
-        links, now_s = psutil.net_io_counters(pernic=True), self._monotonic_s()
-        outward = [link for name, link in links.items() if name != LOOPBACK]
-        received, sent = sum(link.bytes_recv for link in outward), sum(link.bytes_sent for link in outward)
-        return self._rates["network_rx"].per_second(received, now_s), self._rates["network_tx"].per_second(sent, now_s)
-
-
-def _cpu() -> tuple[float]:
-    return (psutil.cpu_percent(None) / 100,)
-
 
 def _memory() -> tuple[float, float]:
     memory = psutil.virtual_memory()
     return float(memory.total - memory.available), float(memory.total)
+
+
+def _disk_bytes() -> tuple[float, float]:
+    counters = psutil.disk_io_counters()
+    return (counters.read_bytes, counters.write_bytes) if counters is not None else (NAN, NAN)
+
+
+def _network_bytes() -> tuple[float, float]:
+    outward = [link for name, link in psutil.net_io_counters(pernic=True).items() if name != LOOPBACK]
+    return sum(link.bytes_recv for link in outward), sum(link.bytes_sent for link in outward)
 
 
 def _processor() -> str:

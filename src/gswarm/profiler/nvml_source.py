@@ -44,14 +44,14 @@ class _Gpu:
     device: Any
     handle: Any
     nvlinks: int = 0
-    nvlink_rates: tuple[Rate, Rate] = field(default_factory=lambda: (Rate(), Rate()))
+    rates: dict[str, Rate] = field(default_factory=lambda: {"gpu_nvlink_tx": Rate(), "gpu_nvlink_rx": Rate()})
     xid: float = NAN
 
 
 class NvmlSource:
     """Every GPU that the driver shows, whatever CUDA_VISIBLE_DEVICES says: the machine is measured, not the slots.
 
-    ``read`` may be called by two threads at the same time, as long as their metrics differ.
+    ``read`` may be called by several threads at the same time, as long as their metrics differ.
     """
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
@@ -100,8 +100,10 @@ class NvmlSource:
             values: dict[str, float] = {}
             for names, sensor in wanted:
                 answers = sensor(gpu) if gpu.handle is not None else (NAN,) * len(names)
-                for name, value in zip(names, answers, strict=True):
+                now_s = self._monotonic_s()
+                for name, answer in zip(names, answers, strict=True):
                     if name in due:
+                        value = gpu.rates[name].per_second(answer, now_s) if name in gpu.rates else answer
                         values[name] = plausible(BY_NAME[name].unit, value)
             readings.append((gpu.info.device, values))
         return readings
@@ -205,11 +207,7 @@ class NvmlSource:
             answers = [_float(value) for value, _at_us in self._nvml.nvmlQueryFieldValues(gpu.handle, asked)]
         except self._nvml.NVMLError:
             answers = [NAN] * len(asked)
-        if not gpu.nvlinks:
-            return answers[0], NAN, NAN
-        now_s, (sent, received) = self._monotonic_s(), gpu.nvlink_rates
-        tx, rx = _sum(answers[1 : 1 + gpu.nvlinks]), _sum(answers[1 + gpu.nvlinks :])
-        return answers[0], sent.per_second(tx * _KIB, now_s), received.per_second(rx * _KIB, now_s)
+        return answers[0], _sum(answers[1 : 1 + gpu.nvlinks]) * _KIB, _sum(answers[1 + gpu.nvlinks :]) * _KIB
 
     def _processes_of(self, gpu: _Gpu) -> list[ProcessReading]:
         memory: dict[int, int | None] = {}
@@ -266,7 +264,7 @@ def _kept(known: dict[str, _Gpu], found: _Gpu) -> _Gpu:
     if found.handle is None:
         return replace(before, handle=None)
     if before.info.uuid == found.info.uuid:
-        found.nvlink_rates, found.xid = before.nvlink_rates, before.xid
+        found.rates, found.xid = before.rates, before.xid
     return found
 
 

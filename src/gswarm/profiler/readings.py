@@ -62,7 +62,8 @@ def plausible(unit: str, value: float) -> float:
 
 
 class Rate:
-    """The rate of a counter between two looks at it. The first look gives NaN, and so does a counter that began anew."""
+    """The rate of a counter between two looks at it. The first look gives NaN, and so does a counter that began anew. Looked at only when
+    its metric is due, so that it is the mean of the whole time between two samples of it."""
 
     __slots__ = ("_at_s", "_count")
 

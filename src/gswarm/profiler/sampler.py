@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 from gswarm.domain.errors import CorruptDataError
 from gswarm.domain.samples import DeviceInfo, SampleColumns
-from gswarm.profiler.catalog import METRICS, Group
+from gswarm.profiler.catalog import INTERVAL_MAX_S, INTERVAL_MIN_S, METRICS, Group
 from gswarm.profiler.machine_source import MachineSource
 from gswarm.profiler.nvml_source import NvmlSource
 from gswarm.profiler.readings import ProcessReading, Source
@@ -30,9 +30,8 @@ from gswarm.profiler.sampler_lines import LINE_BYTES_MAX, SamplerLine, decode_in
 from gswarm.runtime.parent import die_with_parent
 
 FLUSH_S = 0.5
-SLOW_S = 1.0
-"""Sensors that change slowly are read this often at most."""
-INTERVAL_S_MIN, INTERVAL_S_MAX = 0.1, 3600.0
+QUICK = frozenset({"gpu_utilization", "gpu_memory_utilization", "gpu_memory_used", "gpu_power", "gpu_sm_clock"})
+"""Sensors of a GPU that answer at once and tell most. They wait for no others."""
 STUCK_S = 10.0
 """A reader that takes longer is told to the client."""
 ROWS_MAX = 20_000
@@ -90,13 +89,13 @@ def _packed(device: str, metrics: tuple[str, ...], times: array[int], rows: arra
 
 
 def due_groups(metrics: frozenset[str], intervals_s: Mapping[str, float]) -> dict[float, frozenset[str]]:
-    """Which of these metrics are read how often. Slow ones are not read faster than ``SLOW_S``, whatever is asked."""
-    default_s = intervals_s.get("*", SLOW_S)
+    """Which of these metrics are read how often: as asked, within what is possible at all and for that metric."""
+    default_s = intervals_s.get("*", INTERVAL_MAX_S)
     groups: dict[float, set[str]] = {}
     for metric in METRICS:
         if metric.name in metrics:
-            asked_s = min(max(intervals_s.get(metric.name, default_s), INTERVAL_S_MIN), INTERVAL_S_MAX)
-            groups.setdefault(asked_s if metric.fast else max(asked_s, SLOW_S), set()).add(metric.name)
+            asked_s = min(max(intervals_s.get(metric.name, default_s), INTERVAL_MIN_S), INTERVAL_MAX_S)
+            groups.setdefault(max(asked_s, metric.fastest_s), set()).add(metric.name)
     return {interval_s: frozenset(names) for interval_s, names in sorted(groups.items())}
 
 
@@ -136,9 +135,10 @@ class Reader:
             self._next_s = {}
             self._changed.notify()
 
-    def is_stuck(self, now_s: float) -> bool:
+    def stuck_s(self, now_s: float) -> float:
+        """How long it has waited for its sensors, once that is longer than ``STUCK_S``; else 0."""
         busy_since_s = self._busy_since_s
-        return busy_since_s is not None and now_s - busy_since_s > STUCK_S
+        return now_s - busy_since_s if busy_since_s is not None and now_s - busy_since_s > STUCK_S else 0.0
 
     def _run(self) -> None:
         while True:
@@ -147,36 +147,36 @@ class Reader:
             try:
                 self._before()
                 at_us = time.time_ns() // 1000
-                for names in due:
-                    for device, values in self._source.read(names):
-                        self._gathered.add(at_us, device, values)
+                for device, values in self._source.read(due):
+                    self._gathered.add(at_us, device, values)
                 self._after(at_us)
             except Exception:  # whatever a driver's library raises, the next round is tried
                 logger.exception("reading %s failed", self.name)
             self._busy_since_s = None
 
-    def _wait(self) -> list[frozenset[str]]:
-        """Returns when something is due. Rounds that were missed are left out; what is read once stays in step."""
+    def _wait(self) -> frozenset[str]:
+        """Returns what is due, when something is. Rounds that were missed are left out; what is read once stays in step."""
         with self._changed:
             while True:
                 now_s = time.monotonic()
-                due = []
+                due: set[str] = set()
                 for interval_s, names in self._groups.items():
                     next_s = self._next_s.get(interval_s, now_s)
                     if next_s <= now_s:
-                        due.append(names)
+                        due |= names
                         late = (now_s - next_s) // interval_s
                         self._next_s[interval_s] = next_s + (late + 1) * interval_s
                 if due:
-                    return due
+                    return frozenset(due)
                 self._changed.wait(min(self._next_s.values()) - now_s)
 
 
 def make_readers(folder: Path, gathered: Gathered) -> tuple[list[Reader], Callable[[], tuple[DeviceInfo, ...]]]:
-    """The machine's reader and the GPUs' two, and what says which devices there are."""
+    """The machine's reader and the GPUs' three, and what says which devices there are."""
     machine, nvml = MachineSource(folder), NvmlSource()
-    fast = frozenset(metric.name for metric in METRICS if metric.group is Group.GPU and metric.fast)
-    slow = frozenset(metric.name for metric in METRICS if metric.group is Group.GPU and not metric.fast)
+    of_gpus = [metric for metric in METRICS if metric.group is Group.GPU]
+    slow = frozenset(metric.name for metric in of_gpus if metric.fastest_s >= INTERVAL_MAX_S)
+    others = frozenset(metric.name for metric in of_gpus) - slow - QUICK
     on_machine = frozenset(metric.name for metric in METRICS if metric.group is Group.MACHINE)
 
     def look_at_processes(at_us: int) -> None:
@@ -185,7 +185,8 @@ def make_readers(folder: Path, gathered: Gathered) -> tuple[list[Reader], Callab
 
     readers = [
         Reader("machine", machine, on_machine, gathered),
-        Reader("gpu", nvml, fast, gathered),
+        Reader("gpu", nvml, QUICK, gathered),
+        Reader("gpu-others", nvml, others, gathered),
         Reader("gpu-slow", nvml, slow, gathered, before=nvml.refresh, after=look_at_processes),
     ]
     return readers, lambda: (*machine.devices(), *nvml.devices())
@@ -219,7 +220,8 @@ def _speak(out: BinaryIO, gathered: Gathered, readers: list[Reader], devices: Ca
         time.sleep(FLUSH_S)
         line, known = gathered.take(), devices()
         changed = known if known != told else None
-        stuck = tuple(reader.name for reader in readers if reader.is_stuck(time.monotonic()))
+        now_s = time.monotonic()
+        stuck = tuple((reader.name, stuck_s) for reader in readers if (stuck_s := reader.stuck_s(now_s)))
         try:
             out.write(
                 encode_line(SamplerLine(line.columns, changed, line.processes, line.processes_at_us, stuck=stuck, missed=line.missed))

@@ -26,7 +26,7 @@ class SamplerLine:
     Attributes:
         devices: all, where they have changed; else ``None``.
         processes: all on GPUs, where they were looked at; else ``None``.
-        stuck: sensors (a reader's name) that have not answered for long.
+        stuck: sensors (a reader's name) that have not answered for long, and for how many seconds.
         missed: readings that found no room because nobody took the lines.
     """
 
@@ -34,7 +34,7 @@ class SamplerLine:
     devices: tuple[DeviceInfo, ...] | None = None
     processes: tuple[ProcessReading, ...] | None = None
     processes_at_us: int = 0
-    stuck: tuple[str, ...] = ()
+    stuck: tuple[tuple[str, float], ...] = ()
     missed: int = 0
 
 
@@ -53,7 +53,7 @@ class _Line:
     devices: tuple[DeviceInfo, ...] | None = None
     processes: tuple[ProcessReading, ...] | None = None
     processes_at_us: int = 0
-    stuck: tuple[str, ...] = ()
+    stuck: tuple[tuple[str, float], ...] = ()
     missed: int = 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -231,10 +231,18 @@ class Host:
         return self._get(f"/profiler/sessions/{_part(name)}")
 
     def start_profiler(
-        self, name: str, interval_s: float = 1.0, metrics: Sequence[str] = (), clients: Sequence[str] = (), request_id: str | None = None
+        self,
+        name: str,
+        interval_s: float = 1.0,
+        metrics: Sequence[str] = (),
+        clients: Sequence[str] = (),
+        request_id: str | None = None,
+        metric_intervals_s: Mapping[str, float] | None = None,
     ) -> Json:
-        """Begins a session; without ``metrics`` and ``clients`` it is about all."""
-        body = {"name": name, "interval_s": interval_s, "metrics": list(metrics) or None, "clients": list(clients) or None}
+        """Begins a session; without ``metrics`` and ``clients`` it is about all. ``metric_intervals_s`` are of single metrics."""
+        body: Json = {"name": name, "interval_s": interval_s, "metrics": list(metrics) or None, "clients": list(clients) or None}
+        if metric_intervals_s:
+            body["metric_intervals_s"] = dict(metric_intervals_s)
         return self._post("/profiler/sessions", body, request_id=request_id)
 
     def stop_profiler(self, name: str, request_id: str | None = None) -> Json:

@@ -74,7 +74,7 @@ class Sampler:
             if loop.time() - began_s > HEALTHY_S:
                 self._backoff.reset()
             delay_s = next(self._backoff)
-            logger.warning("nothing is measured for %.0f s: %s", delay_s, why)
+            logger.warning("%s; another sampler process starts in %.0f s", why, delay_s)
             await asyncio.sleep(delay_s)
 
     async def _one_life(self, began_s: float) -> str:
@@ -104,11 +104,12 @@ class Sampler:
         finally:
             self._process = None
             kill_group(process.pid)
-            # To the end of its pipes, so that none is left to a loop that is closed next.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(END_S):
-                    await asyncio.gather(process.wait(), _emptied(process.stdout), complaints, return_exceptions=True)
-            complaints.cancel()
+            ending = asyncio.create_task(_end(process, complaints))
+            try:
+                await asyncio.shield(ending)
+            except asyncio.CancelledError:
+                await ending
+                raise
 
     async def _hear(self, process: asyncio.subprocess.Process, began_s: float) -> str:
         assert process.stdout is not None
@@ -128,7 +129,15 @@ class Sampler:
             self._on_line(line)
             if line.stuck and asyncio.get_running_loop().time() - began_s > self._stuck_patience_s:
                 self._stuck_patience_s = min(2 * self._stuck_patience_s, STUCK_PATIENCE_MAX_S)
-                return f"sensors do not answer ({', '.join(line.stuck)})"
+                return f"sensors do not answer and have not been measured: {', '.join(f'{name} for {s:.0f} s' for name, s in line.stuck)}"
+
+
+async def _end(process: asyncio.subprocess.Process, complaints: asyncio.Task[None]) -> None:
+    """To the end of a killed process's pipes, so that none is left to a loop that is closed next."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(END_S):
+            await asyncio.gather(process.wait(), _emptied(process.stdout), complaints, return_exceptions=True)
+    complaints.cancel()
 
 
 async def _emptied(stream: asyncio.StreamReader | None) -> None:

@@ -104,15 +104,23 @@ class SessionRequest(_Model):
     """A named range of time that begins now."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-    interval_s: Annotated[float, Field(ge=0.1, le=3600, allow_inf_nan=False)] = 1.0
+    interval_s: Annotated[float, Field(allow_inf_nan=False, description="Between samples, 0.1 to 1; all are kept.")] = 1.0
     metrics: Annotated[list[str] | None, Field(max_length=100, description="Only these; all by default.")] = None
     clients: Annotated[list[str] | None, Field(max_length=1000, description="Only these; all by default.")] = None
+    metric_intervals_s: Annotated[
+        dict[str, Annotated[float, Field(allow_inf_nan=False)]] | None,
+        Field(max_length=100, description="Of single metrics, instead of interval_s."),
+    ] = None
 
 
 class SessionView(_Model):
     name: str
     state: Literal["running", "stopped"]
     interval_s: float
+    other_intervals_s: Annotated[
+        dict[str, float],
+        Field(description="Its metrics that are not sampled at interval_s: asked for so, or their sensors are slower."),
+    ]
     metrics: list[str]
     clients: list[str]
     started_at: float

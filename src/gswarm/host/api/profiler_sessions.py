@@ -40,7 +40,12 @@ async def list_sessions(services: ServicesDep) -> models.SessionList:
 async def start_session(services: ServicesDep, response: Response, note: Note, body: models.SessionRequest) -> models.SessionView:
     """Begin a session now: clients sample at its interval until it is stopped."""
     session = await asyncio.to_thread(
-        services.profiler.sessions.start, body.name, body.interval_s, tuple(body.metrics or ()), tuple(body.clients or ())
+        services.profiler.sessions.start,
+        body.name,
+        body.interval_s,
+        tuple(body.metrics or ()),
+        tuple(body.clients or ()),
+        body.metric_intervals_s or {},
     )
     response.headers["Location"] = f"/api/v1/profiler/sessions/{session.name}"
     note.detail = f"made {session.name}"
@@ -105,7 +110,7 @@ async def export_session(services: ServicesDep, name: str, format: ExportFormat 
             pieces = parquet_pieces(store, selection)
         case ExportFormat.HTML:
             summary = await _summary(services, session)
-            facts = [Fact("interval", f"{session.interval_s:g} s"), Fact("clients", ", ".join(session.clients) or "all")]
+            facts = [Fact("interval", session.interval_text), Fact("clients", ", ".join(session.clients) or "all")]
             pieces = report_pieces(store, selection, session.name, facts, summary.tables())
     headers = {"Content-Disposition": f'attachment; filename="{session.name}.{format}"'}
     return StreamingResponse(pieces, media_type=_MEDIA[format], headers=headers)
@@ -130,6 +135,7 @@ async def _view(services: ServicesDep, session: ProfilerSession, *, count: bool 
         name=session.name,
         state="running" if session.stopped_s is None else "stopped",
         interval_s=session.interval_s,
+        other_intervals_s=session.other_intervals_s,
         metrics=list(session.metrics),
         clients=list(session.clients),
         started_at=session.started_s,

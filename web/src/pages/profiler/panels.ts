@@ -55,7 +55,7 @@ const KNOWN: readonly Known[] = [
   { title: "Process SM use", metrics: ["process_sm_utilization"] },
   { title: "CPU", metrics: ["cpu_utilization"] },
   { title: "Memory", metrics: ["memory_used"], limit: "memory_total" },
-  { title: "Load", metrics: ["load_1m"] },
+  { title: "Load", metrics: ["load_1m", "load_5m", "load_15m"], words: ["1 min", "5 min", "15 min"] },
   { title: "Swap", metrics: ["swap_used"] },
   { title: "Disk traffic", metrics: ["disk_read", "disk_write"], words: ["read", "write"] },
   { title: "Disk free", metrics: ["disk_free"], limit: "disk_total" },

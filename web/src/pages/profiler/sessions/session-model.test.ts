@@ -1,18 +1,7 @@
 import { expect, it } from "vitest";
-import { causeSums, causeText, wrongWish } from "./session-model";
+import { causeText, intervalHint, intervalText, wrongWish } from "./session-model";
 
-it("sums idle time by its cause, the greatest first", () => {
-  const bubble = (cause: "swap" | "waiting", from: number, to: number) => ({
-    client: "a",
-    device: "slot:0",
-    from,
-    to,
-    cause,
-  });
-  expect(causeSums([bubble("swap", 0, 1), bubble("waiting", 5, 9), bubble("swap", 10, 12)])).toEqual([
-    { cause: "waiting", count: 1, seconds: 4, longest: 4 },
-    { cause: "swap", count: 2, seconds: 3, longest: 2 },
-  ]);
+it("names causes for people", () => {
   expect(causeText("client_lost")).toBe("client was lost");
   expect(causeText("of_tomorrow")).toBe("of tomorrow");
 });
@@ -21,5 +10,14 @@ it("says why a session cannot begin", () => {
   expect(wrongWish("night-1", "1", [])).toBeNull();
   expect(wrongWish("night-1", "1", ["night-1"])).toContain("already");
   for (const name of ["", "../x", "-a", "a b", "a".repeat(65)]) expect(wrongWish(name, "1", [])).toContain("letters");
-  for (const interval of ["", "0", "0.05", "4000", "x"]) expect(wrongWish("a", interval, [])).toContain("interval");
+  for (const interval of ["", "0", "0.05", "1.5", "4000", "x"])
+    expect(wrongWish("a", interval, [])).toContain("interval");
+});
+
+it("says what is sampled at another interval", () => {
+  expect(intervalText({ interval_s: 1, other_intervals_s: {} })).toBe("1.0 s");
+  expect(intervalHint({ interval_s: 1, other_intervals_s: {} })).toBeUndefined();
+  const session = { interval_s: 0.1, other_intervals_s: { gpu_xid: 1, mfu: 0.5, gpu_pcie_rx: 1 } };
+  expect(intervalText(session)).toBe("100 ms, 500 ms for 1 metric, 1.0 s for 2 metrics");
+  expect(intervalHint(session)).toBe("500 ms: mfu\n1.0 s: gpu_xid, gpu_pcie_rx");
 });

@@ -13,6 +13,7 @@ import { Empty, Panel } from "@/ui/panel";
 import { StateBadge } from "@/ui/state";
 import { type Column, DataTable } from "@/ui/table/data-table";
 import css from "../profiler.module.css";
+import { intervalHint, intervalText } from "./session-model";
 import { SessionActions } from "./session-actions";
 import { SessionPanel } from "./session-panel";
 import { StartDialog } from "./start-dialog";
@@ -31,9 +32,8 @@ const COLUMNS: readonly Column<SessionView>[] = [
   }),
   column.accessor("interval_s", {
     header: "Interval",
-    size: 90,
-    meta: { align: "right" },
-    cell: (cell) => formatDuration(cell.getValue()),
+    size: 180,
+    cell: ({ row }) => <span title={intervalHint(row.original)}>{intervalText(row.original)}</span>,
   }),
   column.accessor("started_at", { header: "Begun", size: 170, cell: (cell) => formatTime(cell.getValue()) }),
   column.accessor((one) => (one.stopped_at ?? Date.now() / 1000) - one.started_at, {
