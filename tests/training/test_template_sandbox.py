@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import tiny
 from harness import Case
-from lies import change, spec_of
+from lies import change, spec_of, write_gguf
 
 from gswarm.domain.errors import InvalidInputError
 from gswarm.training.formats import Chat
@@ -132,16 +132,17 @@ def test_templates_and_what_they_write_have_a_limit(tokenizer: Any, monkeypatch:
                 templates.render(tokenizer, turns, prompt=False)
 
 
-def template_places(folder: Path, template: str) -> Iterator[None]:
-    """Every place where a model's folder may keep its template."""
+def template_places(folder: Path, template: str) -> Iterator[Path]:
+    """Every place where a model may keep its template."""
+    yield write_gguf(folder.with_name("model.gguf"), folder, template)
     jinja = folder / "chat_template.jinja"
     jinja.write_text(template)
-    yield
+    yield folder
     jinja.unlink()
     change(folder / "tokenizer_config.json", chat_template=template)
-    yield
+    yield folder
     change(folder / "tokenizer_config.json", chat_template=[{"name": "default", "template": template}])
-    yield
+    yield folder
 
 
 def test_wherever_a_template_comes_from_it_is_compiled_in_the_immutable_sandbox_only(
@@ -156,15 +157,15 @@ def test_wherever_a_template_comes_from_it_is_compiled_in_the_immutable_sandbox_
 
     canary = tmp_path / "canary"
     evil = f"{{{{ cycler.__init__.__globals__.os.system('touch {canary}') }}}}"
-    for number, _ in enumerate(template_places(folder, evil)):
+    for number, model in enumerate(template_places(folder, evil)):
         base = tmp_path / f"base-{number}"
-        resolve_base(str(folder), base, tmp_path / f"work-{number}")
+        resolve_base(str(model), base, tmp_path / f"work-{number}")
         read = Workshop("cpu").tokenizer(base)
         assert evil in str(read.chat_template), "the template is the one that was planted"
         with pytest.raises(InvalidInputError, match="chat template cannot be used"):
             tokenize(CHAT, read, train_on_prompt=False)
         with pytest.raises(InvalidInputError, match="chat template cannot be used"):
-            prepare(PrepareRequest((spec_of(folder, root),), str(tmp_path / f"out-{number}")))
+            prepare(PrepareRequest((spec_of(model, root),), str(tmp_path / f"out-{number}")))
     assert environments
     assert all(issubclass(kind, ImmutableSandboxedEnvironment) for kind in environments)
     assert not canary.exists()
