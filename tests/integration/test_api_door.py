@@ -8,8 +8,11 @@ import itertools
 import json
 import socket
 import ssl
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,11 @@ from typing import Any
 import httpx
 import pytest
 from api_host import EXPERIMENT, ApiHost, api_host, with_runs
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
 
+from gswarm.datapool.manifest import ingest_folder
 from gswarm.domain.config import HostConfig
 from gswarm.domain.errors import GswarmError, StorageError, TooManyAttemptsError
 from gswarm.host import http_protocol
@@ -25,6 +32,7 @@ from gswarm.host.api import logins, shield, sse
 from gswarm.host.api.app import PREFIX
 from gswarm.host.audit import AuditKind
 from gswarm.sdk import Host
+from gswarm.wire import listener
 from gswarm.wire.tls import CertificateAuthority
 
 COOKIE = "gswarm_login"
@@ -170,6 +178,80 @@ def test_a_login_and_its_streams_end_with_the_token(api: ApiHost) -> None:
             assert len(api.gate.logins) == 0
 
 
+BIG_BYTES = 64 * 1024 * 1024
+
+
+@contextlib.contextmanager
+def download(api: ApiHost, folder: Path, headers: dict[str, str]) -> Iterator[socket.socket]:
+    """A large file on its way, to a reader that has read little of it."""
+    folder.mkdir()
+    with (folder / "x.bin").open("wb") as file:
+        file.truncate(BIG_BYTES)
+    manifest, _ = ingest_folder(api.store, "export", folder)
+    with socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.settimeout(20)
+        reader.connect(("127.0.0.1", int(api.url.rpartition(":")[2])))
+        lines = (f"GET {PREFIX}/pool/{manifest}/files/x.bin HTTP/1.1", "Host: localhost", *map(": ".join, headers.items()), "", "")
+        reader.sendall("\r\n".join(lines).encode())
+        assert reader.recv(4096).startswith(b"HTTP/1.1 200 ")
+        yield reader
+
+
+@pytest.mark.parametrize("with_cookie", [False, True])
+def test_a_download_ends_with_its_token(api: ApiHost, tmp_path: Path, with_cookie: bool) -> None:
+    with api.host() as host, contextlib.ExitStack() as stack:
+        made = host.create_token("operator")
+        api.bearer["short"] = made["token"]
+        headers = bearer(api, "short")
+        if with_cookie:
+            headers = {"Cookie": f"{COOKIE}={stack.enter_context(browser(api, 'short')).cookies[COOKIE]}"}
+        reader = stack.enter_context(download(api, tmp_path / "export", headers))
+        host.revoke_token(made["id"])
+        while len(api.gate._visits):
+            time.sleep(0.01)
+        taken = 0
+        while piece := reader.recv(1 << 20):
+            taken += len(piece)
+        assert taken < BIG_BYTES // 2, "what lay in the system's buffers"
+
+
+def test_an_answer_in_pieces_ends_with_its_token_and_shows_that_it_is_not_whole(api: ApiHost) -> None:
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield b"x" * 1024
+
+    async def export(_request: Request) -> StreamingResponse:
+        return StreamingResponse(endless())
+
+    with api.host() as host:
+        made = host.create_token("viewer")
+        api.bearer["short"] = made["token"]
+        api._server._server.config.app.router.routes.insert(0, Route(f"{PREFIX}/profiler/latest", export))
+        with stream("GET", f"{api.url}{PREFIX}/profiler/latest", headers=bearer(api, "short"), timeout=20) as answer:
+            pieces = answer.iter_raw()
+            next(pieces)
+            host.revoke_token(made["id"])
+            with pytest.raises(httpx.RemoteProtocolError):
+                for _ in pieces:
+                    pass
+
+
+def test_a_change_that_has_arrived_is_made_and_one_that_has_not_is_not(api: ApiHost) -> None:
+    made = api.tokens.create("admin")
+    api.bearer["short"] = made.text
+    with socket.create_connection(("127.0.0.1", int(api.url.rpartition(":")[2])), timeout=20) as connection:
+        connection.sendall(head(api, "POST", "/tokens", "Content-Length: 100", "Content-Type: application/json", role="short") + b'{"role"')
+        while not len(api.gate._visits):
+            time.sleep(0.01)
+        with Client(base_url=api.url + PREFIX, headers=bearer(api, "short"), timeout=20) as client:
+            assert client.delete(f"/tokens/{made.id}").status_code == 200, "it ends itself, and is told so"
+            assert client.get("/tokens").status_code == 401
+        answer = connection.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 401 ")
+        assert b"was revoked" in answer
+
+
 def test_a_stream_ends_with_its_login_and_leaves_others_alone(api: ApiHost) -> None:
     api.join()
     with contextlib.ExitStack() as stack:
@@ -221,6 +303,23 @@ def test_after_some_wrong_tokens_an_address_waits_but_who_was_right_does_not(tmp
         with pytest.raises(TooManyAttemptsError), api.host("operator") as host:
             host.whoami()
         assert [one["status"] for one in api.call(_refusals(api))] == [401] * 4 + [429] * 3
+
+
+def test_wrong_tokens_at_the_same_time_have_the_same_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with api_host(tmp_path, failures_max=4) as api, ThreadPoolExecutor(16) as threads:
+        real, all_here = api.tokens.authenticate, threading.Barrier(16)
+
+        def slow(text: str) -> Any:
+            time.sleep(0.02)
+            return real(text)
+
+        def attempt(number: int) -> int:
+            with Client(timeout=20) as client:
+                all_here.wait(20)
+                return client.get(f"{api.url}{PREFIX}/runs", headers={"Authorization": f"Bearer {number}"}).status_code
+
+        monkeypatch.setattr(api.tokens, "authenticate", slow)
+        assert Counter(threads.map(attempt, range(16))) == {401: 4, 429: 12}
 
 
 async def _refusals(api: ApiHost) -> list[dict[str, Any]]:
@@ -360,6 +459,24 @@ def test_so_many_connections_and_no_more(api: ApiHost, monkeypatch: pytest.Monke
             if get(f"{api.url}{PREFIX}/health").status_code == 200:
                 break
     assert get(f"{api.url}{PREFIX}/health").status_code == 200, "their places are free again"
+
+
+def test_handshakes_that_do_not_end_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    CertificateAuthority.create("c" * 32).issue_host(()).save(tmp_path)
+    monkeypatch.setattr(listener, "STRANGERS_PER_ADDRESS_MAX", 3)
+    with api_host(tmp_path, HostConfig(http_port=0, bind="0.0.0.0")) as api, contextlib.ExitStack() as stack:
+        place = ("127.0.0.1", int(api.url.rpartition(":")[2]))
+        health = f"https://localhost:{place[1]}{PREFIX}/health"
+        known = stack.enter_context(Client(timeout=20))
+        assert known.get(health).status_code == 200
+        monkeypatch.setattr(listener, "HANDSHAKE_TIMEOUT_S", 0.3)
+        held = [stack.enter_context(socket.create_connection(place, timeout=20)) for _ in range(4)]
+        assert known.get(health).status_code == 200, "who is through its handshake takes no place"
+        for connection in reversed(held):
+            with contextlib.suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+        monkeypatch.undo()
+        assert get(health).status_code == 200
 
 
 def test_nobody_takes_every_stream(api: ApiHost, monkeypatch: pytest.MonkeyPatch) -> None:

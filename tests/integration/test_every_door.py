@@ -15,6 +15,9 @@ from aiohttp import web
 from api_host import ApiHost, api_host
 from pool_door import PoolDoor, pool_door
 from security_support import HANDSHAKE, HANDSHAKE_REFUSES, call_http, call_rpc, described_rpcs, intruders, joined
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import compile_path
 from wire_support import EchoHost
 
 from gswarm.client import data_server
@@ -22,7 +25,7 @@ from gswarm.client.data_server import DataServer
 from gswarm.client.peer_rights import PeerRights
 from gswarm.domain.config import HostConfig
 from gswarm.host import pool
-from gswarm.host.api.app import PREFIX, ROUTES
+from gswarm.host.api.app import PREFIX, RULES
 from gswarm.host.api.gate import Role
 from gswarm.host.api.web import ASSETS, PAGES
 from gswarm.wire.methods import METHODS
@@ -141,12 +144,16 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiHost]:
 
 
 def app_routes(api: ApiHost) -> dict[tuple[str, str], Role]:
-    """What the app answers, and the role that the table asks for."""
+    """What the app answers, and the role that its rule asks for; each has one."""
     app = api._server._server.config.app
-    table = {(route.method, PREFIX + route.path): route.role for route in ROUTES}
-    table |= {("GET", path): Role.ANYONE for path in (*PAGES, ASSETS)}
     found = {(method, route.path) for route in app.routes for method in (route.methods or ()) if method != "HEAD"}
-    return {key: table.get(key, Role.VIEWER) for key in sorted(found)}
+    return {(method, path): role_for(method, path) for method, path in sorted(found)}
+
+
+def role_for(method: str, path: str) -> Role:
+    roles = [rule.role for rule in RULES if rule.method == method and rule.pattern == compile_path(path)[0]]
+    assert len(roles) == 1, f"{method} {path} has {len(roles)} rules: give it a role in api/app.py"
+    return roles[0]
 
 
 def test_every_route_of_the_api_refuses_what_does_not_count(api: ApiHost) -> None:
@@ -181,6 +188,30 @@ def test_every_route_of_the_api_refuses_what_does_not_count(api: ApiHost) -> Non
             ("GET", "/api/v1/../v1/runs"),
         ):
             assert http.request(method, path).status_code == 401, path
+
+
+def test_a_route_without_a_rule_is_closed_and_noticed(api: ApiHost) -> None:
+    calls = []
+
+    async def forgotten(request: Request) -> PlainTextResponse:
+        calls.append(request.method)
+        return PlainTextResponse("done")
+
+    router = api._server._server.config.app.router
+    before = list(router.routes)
+    router.add_route(f"{PREFIX}/forgotten", forgotten, methods=["GET", "POST"])
+    router.add_route(f"{PREFIX}/health", forgotten, methods=["DELETE"])
+    try:
+        with httpx.Client(base_url=api.url + PREFIX, timeout=10) as http:
+            for method, path, status in (("GET", "/forgotten", 404), ("POST", "/forgotten", 404), ("DELETE", "/health", 405)):
+                assert http.request(method, path).status_code == 401
+                for bearer in api.bearer.values():
+                    assert http.request(method, path, headers={"Authorization": f"Bearer {bearer}"}).status_code == status
+        with pytest.raises(AssertionError, match="has 0 rules"):
+            app_routes(api)
+    finally:
+        router.routes[:] = before
+    assert calls == []
 
 
 def expire(api: ApiHost, token_id: str) -> None:

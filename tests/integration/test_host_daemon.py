@@ -23,9 +23,9 @@ from gswarm.domain.errors import ConflictError, CorruptDataError, GswarmError, I
 from gswarm.domain.ids import ClientName
 from gswarm.domain.messages import Heartbeat, Register, Registered
 from gswarm.host.daemon import Host
-from gswarm.host.identity import open_socket
 from gswarm.host.journal.sqlite import SqliteJournal
 from gswarm.wire.client import HostConnection
+from gswarm.wire.listener import open_socket
 from gswarm.wire.tls import ClientTls, make_key_and_csr
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from collections import Counter
 from dataclasses import dataclass
 
 import pytest
@@ -24,7 +25,9 @@ from gswarm.host.api import logins as logins_module
 from gswarm.host.api.gate import Caller, Gate
 from gswarm.host.api.logins import IDLE_MAX_S, LIFE_MAX_S, LOGINS_PER_TOKEN_MAX, Logins, digest_of
 from gswarm.host.api.names import AllowedNames
-from gswarm.host.api.throttle import FailureThrottle
+from gswarm.host.api.throttle import FAILURES_MAX, FailureThrottle
+from gswarm.host.door import Visits
+from manual_clock import ManualClock
 
 
 @dataclass
@@ -275,8 +278,10 @@ class SlowTokens:
 
     def __init__(self) -> None:
         self.may_end = threading.Event()
+        self.looks = 0
 
     def authenticate(self, bearer: str) -> Caller:
+        self.looks += 1
         self.may_end.wait(20)
         if bearer == "wrong":
             raise UnauthenticatedError("no")
@@ -305,3 +310,72 @@ async def test_only_so_many_strangers_wait_and_who_was_right_passes_them(monkeyp
     assert [type(end) for end in await asyncio.gather(*waiting, return_exceptions=True)] == [UnauthenticatedError] * 5
     with pytest.raises(UnauthenticatedError):
         await gate.admit("GET", wrong, "10.0.2.1")
+
+
+async def test_tokens_of_one_address_are_looked_at_one_by_one_up_to_the_limit() -> None:
+    tokens = SlowTokens()
+    gate = Gate(tokens, Time())
+    wrong = Headers({"authorization": "Bearer wrong"})
+    waiting = [asyncio.ensure_future(gate.admit("GET", wrong, "10.0.0.1")) for _ in range(30)]
+    await asyncio.sleep(0)
+    tokens.may_end.set()
+    ends = Counter(type(end) for end in await asyncio.gather(*waiting, return_exceptions=True))
+    assert ends == {UnauthenticatedError: FAILURES_MAX, TooManyAttemptsError: 30 - FAILURES_MAX}
+    assert tokens.looks == FAILURES_MAX
+
+
+async def test_many_right_tokens_of_one_address_at_once_are_no_failures() -> None:
+    tokens = SlowTokens()
+    gate = Gate(tokens, Time())
+    waiting = [
+        asyncio.ensure_future(gate.admit("GET", Headers({"authorization": f"Bearer right{number}"}), "10.0.0.1")) for number in range(30)
+    ]
+    tokens.may_end.set()
+    assert {caller.who for caller in await asyncio.gather(*waiting)} == {"viewer:t1"}
+    assert len(gate.throttle) == 0
+
+
+async def test_a_look_that_is_broken_off_counts() -> None:
+    throttle = FailureThrottle(Time(), failures_max=1)
+
+    async def look() -> None:
+        async with throttle.look("10.0.0.1"):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(look())
+    await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    with pytest.raises(TooManyAttemptsError):
+        throttle.check("10.0.0.1")
+
+
+# ---- who is inside -----------------------------------------------------------------------------------------------------------
+
+
+async def test_what_a_caller_does_ends_when_its_token_expires_or_is_revoked() -> None:
+    clock = ManualClock(100.0)
+    gate = Gate(SlowTokens(), clock.now_s)
+    gate._visits = Visits(clock)
+
+    async def read(caller: Caller, stays: bool = False) -> str:
+        with gate.inside(caller) as visit:
+            if stays:
+                visit.stay()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0 if stays else 3600)
+        return "whole"
+
+    expiring, forever = Caller("t1", "viewer", expires_at_s=200.0), Caller("t2", "viewer")
+    reading = [asyncio.create_task(read(*args)) for args in ((expiring,), (forever,), (forever, True))]
+    await asyncio.sleep(0)
+    clock.advance(100.0)
+    gate.end_of_token("t2")
+    with pytest.raises(UnauthenticatedError, match="t1 has expired"):
+        await reading[0]
+    with pytest.raises(UnauthenticatedError, match="t2 was revoked"):
+        await reading[1]
+    assert await reading[2] == "whole"
+    with pytest.raises(UnauthenticatedError, match="t2 was revoked"):
+        await read(forever)  # it was let in just before
+    assert len(gate._visits) == 0

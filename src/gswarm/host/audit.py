@@ -51,6 +51,11 @@ class Outcome(StrEnum):
     UNRECORDED = "unrecorded"
     """Stands for records that the disk refused."""
 
+    @classmethod
+    def of(cls, status: int) -> Outcome:
+        """What an HTTP status means."""
+        return cls.DONE if status < 400 else cls.REFUSED if status < 500 else cls.FAILED
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -58,8 +63,8 @@ class Record:
 
     Args:
         at_s: seconds since the epoch.
-        who: ``role:token id``, ``-`` for nobody.
-        via: ``token`` or ``login``, ``-`` for nobody.
+        who: ``role:token id``, ``client:name`` for a machine with its certificate, ``-`` for nobody.
+        via: ``token``, ``login`` or ``certificate``, ``-`` for nobody.
         address: of the caller, as the host saw it.
         path: without the query; what looks like a token is left out of it.
         status: of the HTTP answer.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import math
 import secrets
 import sqlite3
 import threading
@@ -49,6 +50,8 @@ class Principal:
 
     token_id: str
     role: str
+    expires_at_s: float = math.inf
+    """Seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,7 @@ class TokenStore:
             info = self._look_up(token, is_proven=info is not None)
         else:
             self._check_end(info, "API token")
-        return Principal(token.id, info.role)
+        return _principal(info)
 
     def principal(self, token_id: str) -> Principal:
         """Whom the API token of that id speaks for, for a caller who has shown it before.
@@ -198,9 +201,9 @@ class TokenStore:
         known = self._proven.get(token_id)
         if known is not None:
             self._check_end(known.info, "API token")
-            return Principal(token_id, known.info.role)
+            return _principal(known.info)
         with self._db.transaction() as db:
-            return Principal(token_id, self._find(db, token_id, "API token")[0].role)
+            return _principal(self._find(db, token_id, "API token")[0])
 
     def _remembered(self, token: ApiToken) -> TokenInfo | None:
         known = self._proven.get(token.id)
@@ -359,6 +362,10 @@ class TokenStore:
 
     def close(self) -> None:
         self._db.close()
+
+
+def _principal(info: TokenInfo) -> Principal:
+    return Principal(info.id, info.role, math.inf if info.expires_at_s is None else info.expires_at_s)
 
 
 def _unknown(what: str) -> UnauthenticatedError:

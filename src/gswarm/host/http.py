@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -16,9 +19,9 @@ from gswarm.host.api.gate import Gate
 from gswarm.host.api.sse import EventStreams
 from gswarm.host.auth import Revoked
 from gswarm.host.http_protocol import HEAD_BYTES_MAX, BoundedProtocol
-from gswarm.host.identity import open_socket
 from gswarm.host.pool import listen_error
 from gswarm.host.services import HostServices
+from gswarm.wire.listener import Listener, open_socket
 from gswarm.wire.server import is_loopback
 from gswarm.wire.tls import ServerTls
 
@@ -27,10 +30,20 @@ STOP_GRACE_S = 2
 
 
 class _Server(uvicorn.Server):  # type: ignore[misc]  # uvicorn's types are not followed
+    bound: socket.socket
+    """Where it is to listen."""
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Signals are the daemon's own business."""
         yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """uvicorn's own, but that connections have limits from before their handshake on."""
+        await super().startup(sockets=[])
+        make = partial(self.config.http_protocol_class, self.config, self.server_state, self.lifespan.state)
+        listener: Any = Listener(self.bound, make, self.config.ssl)
+        self.servers.append(listener)
 
 
 class HttpServer:
@@ -76,25 +89,25 @@ class HttpServer:
             StorageError: the certificate cannot be read.
         """
         try:
-            listener = open_socket(self._bind, self._wanted_port)
+            bound = self._server.bound = open_socket(self._bind, self._wanted_port)
         except OSError as error:
             raise listen_error("HTTP", self._bind, self._wanted_port, error) from error
-        self.port = listener.getsockname()[1]
+        self.port = bound.getsockname()[1]
         try:
             self._server.config.load()
         except OSError as error:
-            listener.close()
+            bound.close()
             raise StorageError(
                 f"the certificate of the HTTP port cannot be used: {error}", "correct host.http_tls in the config"
             ) from error
         loop = asyncio.get_running_loop()
         self._tokens.watch(lambda revoked: _call_on(loop, self._on_revoked, revoked))
-        self._serving = loop.create_task(self._server.serve(sockets=[listener]), name="http")
+        self._serving = loop.create_task(self._server.serve(), name="http")
 
     def _on_revoked(self, revoked: Revoked) -> None:
         """What was begun with a token ends with it, at once."""
         if revoked.token_id is not None:
-            self._gate.logins.end_of_token(revoked.token_id)
+            self._gate.end_of_token(revoked.token_id)
             self._streams.look_again(revoked.token_id)
 
     def renew(self, _tls: ServerTls) -> None:

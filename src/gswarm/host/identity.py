@@ -147,20 +147,6 @@ def write_private(path: Path, text: str) -> None:
     save_private(path.parent, {path.name: text.encode()})
 
 
-def open_socket(bind: str, port: int) -> socket.socket:
-    """A bound TCP socket. Raises OSError."""
-    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
-    # asyncio switches Nagle's algorithm off only where the protocol is named; with it each answer waits some 40 ms for an ACK.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((bind, port))
-    except OSError:
-        listener.close()
-        raise
-    return listener
-
-
 def make_directory(path: Path) -> None:
     """Raises StorageError when the directory cannot be made or written."""
     try:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Protocol
 
@@ -17,6 +19,8 @@ from starlette.requests import cookie_parser
 from gswarm.domain.errors import ForbiddenError, UnauthenticatedError, UnavailableError
 from gswarm.host.api.logins import Logins, digest_of
 from gswarm.host.api.throttle import FailureThrottle
+from gswarm.host.clock import SystemClock
+from gswarm.host.door import Visit, Visits
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 CSRF_HEADER = "x-gswarm-csrf"
@@ -28,6 +32,8 @@ KNOWN_MAX = 1_000
 STRANGERS_MAX = 100
 """Other tokens that wait to be looked at, which takes a slow hash each, in threads of their own."""
 STRANGERS_AT_ONCE = 2
+ENDED_MAX = 1_000
+"""Tokens that were revoked lately; remembered for requests that were let in at that moment."""
 
 
 class Role(IntEnum):
@@ -44,6 +50,8 @@ class PrincipalLike(Protocol):
     def token_id(self) -> str: ...
     @property
     def role(self) -> str: ...
+    @property
+    def expires_at_s(self) -> float: ...
 
 
 class Tokens(Protocol):
@@ -62,6 +70,8 @@ class Caller:
     token_id: str
     role: str
     login: str | None = None
+    expires_at_s: float = math.inf
+    """When its token ends; seconds since the epoch."""
 
     @property
     def who(self) -> str:
@@ -77,6 +87,8 @@ class Gate:
         self.logins = Logins(clock)
         self.throttle = FailureThrottle(clock)
         self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._visits = Visits(SystemClock())
+        self._ended: OrderedDict[str, None] = OrderedDict()
         self._threads = ThreadPoolExecutor(STRANGERS_AT_ONCE, thread_name_prefix="login")
         self._strangers = 0
 
@@ -105,7 +117,23 @@ class Gate:
         """A new login with a token: its id for the cookie, and who it is. Raises like ``admit``, and LimitError."""
         caller = await self._by_token(bearer, address)
         login_id = self.logins.begin(caller.token_id)
-        return login_id, Caller(caller.token_id, caller.role, digest_of(login_id))
+        return login_id, replace(caller, login=digest_of(login_id))
+
+    @contextmanager
+    def inside(self, caller: Caller) -> Iterator[Visit]:
+        """Encloses what is done for a caller. Raises UnauthenticatedError, also later, when its token is revoked or ends."""
+        if caller.token_id in self._ended:
+            raise _token_ended(caller.token_id, "was revoked")
+        with self._visits.inside(caller.token_id, caller.expires_at_s, lambda: _token_ended(caller.token_id, "has expired")) as visit:
+            yield visit
+
+    def end_of_token(self, token_id: str) -> None:
+        """It was revoked: its logins end, and what is being done for it."""
+        self._ended[token_id] = None
+        if len(self._ended) > ENDED_MAX:
+            self._ended.popitem(last=False)
+        self.logins.end_of_token(token_id)
+        self._visits.show_out(token_id, lambda: _token_ended(token_id, "was revoked"))
 
     async def still_stands(self, caller: Caller) -> bool:
         """Whether who was let in would be let in again: its token and its login have not ended."""
@@ -120,29 +148,30 @@ class Gate:
 
     async def _by_token(self, bearer: str, address: str) -> Caller:
         digest = hashlib.sha256(bearer.encode(errors="replace")).digest()
-        try:
-            if digest in self._known:
+        if digest in self._known:
+            try:
                 principal = await asyncio.to_thread(self._tokens.authenticate, bearer)
-            else:
-                self.throttle.check(address)
-                principal = await self._look_at_stranger(bearer)
-        except UnauthenticatedError:
-            self._known.pop(digest, None)
-            self.throttle.failed(address)
-            raise
+            except UnauthenticatedError:
+                self._known.pop(digest, None)
+                self.throttle.failed(address)
+                raise
+        else:
+            principal = await self._look_at_stranger(bearer, address)
         self._known[digest] = None
         self._known.move_to_end(digest)
         if len(self._known) > KNOWN_MAX:
             self._known.popitem(last=False)
-        return Caller(principal.token_id, str(principal.role))
+        return _caller(principal)
 
-    async def _look_at_stranger(self, bearer: str) -> PrincipalLike:
+    async def _look_at_stranger(self, bearer: str, address: str) -> PrincipalLike:
         """Away from the threads that everything else shares, the journal above all."""
+        self.throttle.check(address)
         if self._strangers >= STRANGERS_MAX:
             raise UnavailableError(f"{STRANGERS_MAX} others wait for their tokens to be looked at", "try again in a moment")
         self._strangers += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._tokens.authenticate, bearer)
+            async with self.throttle.look(address):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, self._tokens.authenticate, bearer)
         finally:
             self._strangers -= 1
 
@@ -153,13 +182,21 @@ class Gate:
         except UnauthenticatedError:
             self.logins.end_of_token(token_id)
             raise
-        return Caller(principal.token_id, str(principal.role), digest)
+        return _caller(principal, digest)
 
     @staticmethod
     def login_id(headers: Headers) -> str | None:
         """The id in the cookie, if there is one."""
         cookies = cookie_parser(headers.get("cookie", ""))
         return next((cookies[name] for name in COOKIES if cookies.get(name)), None)
+
+
+def _caller(principal: PrincipalLike, login: str | None = None) -> Caller:
+    return Caller(principal.token_id, str(principal.role), login, principal.expires_at_s)
+
+
+def _token_ended(token_id: str, how: str) -> UnauthenticatedError:
+    return UnauthenticatedError(f"the API token {token_id} {how}", "make another with 'gswarm token create'")
 
 
 def role_of(name: str) -> Role:

@@ -71,6 +71,14 @@ def problem_of(error: GswarmError) -> JSONResponse:
     return problem(error.http_status, error.code, error.message, error.hint, tuple(possible), headers)
 
 
+def nothing_there(method: str, path: str, allowed: str) -> JSONResponse:
+    """``allowed``: the methods that are possible at that path, if any are."""
+    if not allowed:
+        return problem(404, "not_found", f"there is nothing at {path}", "see /docs for the paths")
+    detail = f"{method} is not possible at {path}"
+    return problem(405, "method_not_allowed", detail, f"possible: {allowed}", headers={"Allow": allowed})
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """After this every answer of 400 and above is a problem document."""
     app.add_exception_handler(GswarmError, _on_gswarm_error)
@@ -97,12 +105,8 @@ async def _on_http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     path = request.url.path
     match error.status_code:
-        case 404:
-            return problem(404, "not_found", f"there is nothing at {path}", "see /docs for the paths")
-        case 405:
-            allowed = (error.headers or {}).get("Allow", "")
-            detail = f"{request.method} is not possible at {path}"
-            return problem(405, "method_not_allowed", detail, f"possible: {allowed}", headers={"Allow": allowed})
+        case 404 | 405:
+            return nothing_there(request.method, path, (error.headers or {}).get("Allow", ""))
         case 413:
             return problem(413, "too_large", str(error.detail), "send a smaller file")
         case status:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -19,8 +21,9 @@ from gswarm.domain.strict_json import load_json
 from gswarm.host.api.body import Disconnected, read_body, replayed, too_large
 from gswarm.host.api.gate import SAFE_METHODS, Caller, Gate, Role, role_of
 from gswarm.host.api.names import AllowedNames
-from gswarm.host.api.problem import SECURITY_HEADERS, problem, problem_of
+from gswarm.host.api.problem import SECURITY_HEADERS, nothing_there, problem, problem_of
 from gswarm.host.audit import AuditLog, Outcome, Record
+from gswarm.host.door import Visit
 
 HEADERS_MAX = 100
 HEADER_BYTES_MAX = 16 * 1024
@@ -29,6 +32,7 @@ OPEN_BODY_BYTES_MAX = 4096
 """Of a request that needs no login."""
 INLINE_JSON_BYTES_MAX = 64 * 1024
 """Larger bodies are checked in a thread."""
+_log = logging.getLogger("gswarm.host.api")
 _REFUSALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS})
 
 
@@ -47,8 +51,8 @@ def rule(method: str, path: str, role: Role, is_write: bool | None = None) -> Ru
     return Rule(method, compile_path(path)[0], role, method not in SAFE_METHODS if is_write is None else is_write)
 
 
-_UNKNOWN_READ = rule("GET", "/", Role.VIEWER)
-_UNKNOWN_WRITE = rule("POST", "/", Role.VIEWER)
+_NO_RULE = {is_write: rule("-", "/", Role.VIEWER, is_write) for is_write in (False, True)}
+"""For what has no rule. A login is asked for, so that strangers do not learn what there is; nobody gets any further."""
 
 
 @dataclass(slots=True)
@@ -60,10 +64,14 @@ class RequestNote:
     """The key had taken effect before."""
     detail: str = ""
     caller: Caller | None = None
+    visit: Visit | None = None
+    has_begun: bool = False
+    """The answer has."""
 
 
 class Shield:
-    """ASGI middleware. Without a login only what the rules name as open answers; everything else, also what does not exist, needs one.
+    """ASGI middleware. Without a login only what the rules name as open answers; everything else, also what does not exist, needs one. What
+    has no rule does not reach the app. Reading ends with the token that it was begun with; a change that had arrived by then is made.
 
     Args:
         clock: seconds since the epoch.
@@ -104,38 +112,43 @@ class Shield:
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers.setdefault(name, value)
+                note.has_begun = True
+                if note.visit is not None and headers.get("content-type", "").startswith("text/event-stream"):
+                    note.visit.stay()  # it looks for itself whether its reader may go on, and ends in order
                 await self._record(scope, matching, note, message["status"])
             await send(message)
 
         try:
-            body = await self._admit(scope, receive, matching, note)
+            if (refusal := await self._admit(scope, matching, note)) is not None:
+                await refusal(scope, receive, send_guarded)
+                return
+            with self._gate.inside(note.caller) if note.caller is not None else nullcontext() as note.visit:
+                body = await self._take_in(scope, receive, matching, note)
+                await self._app(scope, replayed(body, receive), send_guarded)
         except Disconnected:
             return
         except GswarmError as error:
+            if note.has_begun:
+                # To end here ends the connection, which is all that can still be said to the reader.
+                _log.info("%s %s is broken off: %s", scope["method"], scope["path"][:200], error.message)
+                return
             note.detail = error.message
             await problem_of(error)(scope, receive, send_guarded)
-            return
-        if isinstance(body, Response):
-            await body(scope, receive, send_guarded)
-            return
-        try:
-            await self._app(scope, replayed(body, receive), send_guarded)
         except Exception:
             await self._record(scope, matching, note, HTTPStatus.INTERNAL_SERVER_ERROR)
             raise
 
     def _rule_of(self, scope: Scope) -> Rule:
-        """The strictest of the rules that match; what has none is closed to strangers."""
-        method = scope["method"]
+        """The strictest of the rules that match. HEAD is GET without the body."""
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
         matching = [rule for rule in self._rules if rule.method == method and rule.pattern.match(scope["path"])]
-        return max(matching, key=lambda rule: rule.role, default=_UNKNOWN_READ if method in SAFE_METHODS else _UNKNOWN_WRITE)
+        return max(matching, key=lambda rule: rule.role, default=_NO_RULE[method not in SAFE_METHODS])
 
-    async def _admit(self, scope: Scope, receive: Receive, matching: Rule, note: RequestNote) -> bytes | Response:
-        """The request's body, once everything about the request is in order; or why it is not.
+    async def _admit(self, scope: Scope, matching: Rule, note: RequestNote) -> Response | None:
+        """Whether what is known before the body is in order: ``None``, or why it is not.
 
         Raises:
             GswarmError: it is refused.
-            Disconnected: the caller went away.
         """
         headers = Headers(scope=scope)
         host = headers.get("host", "")
@@ -143,19 +156,31 @@ class Shield:
         self._names.check_origin(headers.get("origin"), host, scope["scheme"])
         if (refusal := _beyond_limits(scope)) is not None:
             return refusal
-        body_bytes_max = self._body_bytes_max
         if matching.role is Role.ANYONE:
-            body_bytes_max = min(OPEN_BODY_BYTES_MAX, body_bytes_max)
-        else:
-            note.caller = caller = await self._gate.admit(scope["method"], headers, address_of(scope))
-            if role_of(caller.role) < matching.role:
-                raise ForbiddenError(
-                    f"a {caller.role} may not {scope['method']} {scope['path'][:200]}",
-                    f"use a token of role {matching.role.name.lower()} or higher",
-                )
-            scope["state"]["principal"] = caller
+            return None
+        note.caller = caller = await self._gate.admit(scope["method"], headers, address_of(scope))
+        if role_of(caller.role) < matching.role:
+            raise ForbiddenError(
+                f"a {caller.role} may not {scope['method']} {scope['path'][:200]}",
+                f"use a token of role {matching.role.name.lower()} or higher",
+            )
+        if matching in _NO_RULE.values():
+            allowed = sorted({rule.method for rule in self._rules if rule.pattern.match(scope["path"])})
+            return nothing_there(scope["method"], scope["path"], ", ".join(allowed))
+        scope["state"]["principal"] = caller
+        return None
+
+    async def _take_in(self, scope: Scope, receive: Receive, matching: Rule, note: RequestNote) -> bytes:
+        """The request's body, once that is in order, too.
+
+        Raises:
+            GswarmError: it is refused.
+            Disconnected: the caller went away.
+        """
         if matching.is_write and note.caller is not None:
             await self._audit.require_writable()
+        headers = Headers(scope=scope)
+        body_bytes_max = self._body_bytes_max if note.caller is not None else min(OPEN_BODY_BYTES_MAX, self._body_bytes_max)
         declared = headers.get("content-length", "0")
         if not (declared.isascii() and declared.isdecimal()) or int(declared[:20]) > body_bytes_max:
             raise too_large(body_bytes_max)
@@ -165,6 +190,8 @@ class Shield:
                 await asyncio.to_thread(load_json, body)
             else:
                 load_json(body)
+        if matching.is_write and note.visit is not None:
+            note.visit.stay()
         return body
 
     async def _record(self, scope: Scope, matching: Rule, note: RequestNote, status: int) -> None:
@@ -180,7 +207,7 @@ class Shield:
             address=address_of(scope),
             method=scope["method"],
             path=scope["path"],
-            outcome=Outcome.DONE if status < 400 else Outcome.REFUSED if status < 500 else Outcome.FAILED,
+            outcome=Outcome.of(status),
             status=status,
             detail=note.detail,
         )
