@@ -14,6 +14,7 @@ import aiohttp
 from gswarm.datapool.disk import DiskStore
 from gswarm.domain.errors import ForbiddenError
 from gswarm.domain.ids import ClientName, Digest
+from gswarm.host.audit import AuditLog
 from gswarm.host.auth import Revoked, TokenStore
 from gswarm.host.clock import SystemClock
 from gswarm.host.door import Door
@@ -52,6 +53,7 @@ class PoolDoor:
     store: DiskStore
     rights: FakeRights
     alive: set[str]
+    audit: AuditLog
     now_s: Callable[[], float]
 
     @property
@@ -113,13 +115,15 @@ async def pool_door(directory: Path, now_s: Callable[[], float] | None = None, s
             door.show_out(client)
 
     tokens.watch(show_out)
-    server = PoolServer(own, tokens, authority.issue_host(), door, cast(PoolRights, rights), alive.__contains__, now_s)
+    audit = AuditLog(directory / "audit", now_s)
+    server = PoolServer(own, tokens, authority.issue_host(), door, cast(PoolRights, rights), alive.__contains__, audit, now_s)
     await server.start("127.0.0.1", 0)
     port = server.port
     try:
-        yield PoolDoor(server, door, tokens, authority, own, rights, alive, now_s)
+        yield PoolDoor(server, door, tokens, authority, own, rights, alive, audit, now_s)
     finally:
         await server.stop()
         tokens.close()
+        audit.close()
         if store is None:
             own.close()

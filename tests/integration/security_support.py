@@ -92,19 +92,18 @@ async def call_rpc(address: str, path: str, tls: ClientTls | None, ca_pem: bytes
     return await asyncio.to_thread(call)
 
 
-async def call_http(url: str, method: str, path: str, tls: ClientTls | None, ca_pem: bytes, server_name: str) -> int | str:
+async def call_http(url: str, method: str, path: str, tls: ClientTls | None, ca_pem: bytes, server_name: str, **options: Any) -> int | str:
     """The status, ``HANDSHAKE`` when there was no connection."""
     if tls is not None:
         context = client_ssl_context(tls)
     else:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(cadata=ca_pem.decode())
+    options = {"data": b"[]" if method in ("POST", "PUT") else None} | options
     try:
         async with (
             aiohttp.ClientSession() as http,
-            http.request(
-                method, url + path, ssl=context, server_hostname=server_name, data=b"[]" if method in ("POST", "PUT") else None
-            ) as answer,
+            http.request(method, url + path, ssl=context, server_hostname=server_name, **options) as answer,
         ):
             await answer.read()
             return answer.status

@@ -576,6 +576,15 @@ async def test_an_upload_without_a_length(ask: Ask) -> None:
     assert (await ask("PUT", digest_of(b"x"), data=body()))[0] == 411
 
 
+async def test_a_question_that_does_not_arrive_is_refused(cluster: Cluster, there: DiskStore) -> None:
+    source = await cluster.pool(there, idle_timeout_s=0.1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(source.url.rpartition(":")[2]))
+    writer.write(b"POST /v1/blobs/missing HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n[")
+    async with asyncio.timeout(20):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
+    writer.transport.abort()
+
+
 async def test_missing(ask: Ask, there: DiskStore) -> None:
     present, absent = put(there, b"present"), digest_of(b"absent")
     status, _, body = await ask("POST", "missing", json=[present, absent])

@@ -179,6 +179,20 @@ async def test_a_pool_follows_its_machine_to_another_address(tmp_path: Path) -> 
         theirs.close()
 
 
+async def test_in_plaintext_a_web_page_is_no_caller(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path / "store")
+    server = DataServer(store, None, PeerRights(nothing, store))
+    url = await server.start("127.0.0.1", 0)
+    try:
+        async with ClientSession() as http:
+            for host, status in (("127.0.0.1:1", 404), ("localhost", 404), ("[::1]:1", 404), ("evil.example:1", 403), ("", 403)):
+                async with http.get(f"{url}/v1/blobs/{'0' * 64}", headers={"Host": host}) as answer:
+                    assert answer.status == status, host
+    finally:
+        await server.stop()
+        store.close()
+
+
 async def test_a_client_reads_from_another_client(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         theirs = DiskStore(tmp_path / "theirs")

@@ -170,7 +170,9 @@ async def test_the_ca_is_open_to_anyone(door: PoolDoor) -> None:
 
 
 async def test_a_port_in_use_is_said(door: PoolDoor) -> None:
-    second = PoolServer(door.store, door.tokens, None, door.door, cast(PoolRights, door.rights), lambda name: False, lambda: 0.0)
+    second = PoolServer(
+        door.store, door.tokens, None, door.door, cast(PoolRights, door.rights), lambda name: False, door.audit, lambda: 0.0
+    )
     with pytest.raises(ConflictError, match=f"port {door.server.port}.*choose another with --pool-port"):
         await second.start("127.0.0.1", door.server.port)
 

@@ -1,15 +1,21 @@
-"""The gRPC port and messages that are larger than they look."""
+"""Messages and bodies that are larger than they look: the gRPC port, and the ports of the pools."""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
+from pool_door import pool_door
+from security_support import call_http, joined
 from wire_support import EchoHost, register, running
 
+from gswarm.client.data_server import DataServer
+from gswarm.client.peer_rights import PeerRights
 from gswarm.domain.messages import Goodbye
 from gswarm.wire import convert
 from gswarm.wire.methods import CLIENT_NAME_KEY, SESSION_METHOD
@@ -50,3 +56,29 @@ async def test_messages_beyond_the_limit_end_their_call_only() -> None:
         assert error is not None
         assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert await talk(server.port, convert.encode(Goodbye("done")), None) is None
+
+
+def bomb(unpacked_mib: int) -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    return b"".join(packer.compress(bytes(1 << 20)) for _ in range(unpacked_mib)) + packer.flush()
+
+
+async def test_no_pool_unpacks_what_it_is_sent(tmp_path: Path) -> None:
+    async def nothing(_client: str) -> tuple[()]:
+        return ()
+
+    packed, blob = bomb(64), f"/v1/blobs/{'0' * 64}"
+    async with pool_door(tmp_path) as door:
+        member = joined(door.tokens, "a")
+        for method, path, tls in (("PUT", blob, member), ("POST", "/v1/blobs/missing", member), ("POST", "/v1/join", None)):
+            for coding in ("gzip", "deflate", "identity, gzip"):
+                status, answer = await door.ask(method, path, tls, data=packed, headers={"Content-Encoding": coding})
+                assert (status, answer["code"]) == (415, "invalid_input"), (method, path, coding)
+        assert (await door.ask("POST", "/v1/blobs/missing", member, data=b"[]", headers={"Content-Encoding": "identity"}))[0] == 200
+        server = DataServer(door.store, joined(door.tokens, "b"), PeerRights(nothing, door.store))
+        url = await server.start("127.0.0.1", 0)
+        try:
+            headers = {"Content-Encoding": "gzip"}
+            assert await call_http(url, "GET", blob, member, member.ca_pem, "b.client.gswarm.internal", data=packed, headers=headers) == 415
+        finally:
+            await server.stop()

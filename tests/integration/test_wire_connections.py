@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 import pytest
 from wire_support import FAST, FAST_SERVER, EchoHost, Outbox, Relay, client_tls, converse, linked, register, running
@@ -219,3 +219,15 @@ async def test_credentials_of_one_channel_are_those_of_its_client(ca: Certificat
         ):
             await asyncio.gather(one.locate([]), two.locate([]))
     assert {peer.name for peer in host.peers} == {"a", "b"}
+
+
+async def test_connections_are_bounded_and_so_are_their_handshakes(ca: CertificateAuthority) -> None:
+    limits = ServerLimits(connections_max=2, handshake_timeout_s=0.3)
+    async with running(EchoHost(), ca.issue_host(), limits) as server, asyncio.timeout(20):
+        opened = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(3)]
+        for reader, writer in reversed(opened):
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+            writer.transport.abort()
+        async with HostConnection(f"127.0.0.1:{server.port}", client_tls(ca, "a"), "a", FAST) as link:
+            assert await link.locate([]) == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -12,9 +13,11 @@ from aiohttp import web
 from gswarm.client.peer_rights import PeerRights
 from gswarm.datapool.layout import checked_digest
 from gswarm.datapool.store import BlobStore
-from gswarm.datapool.transfer import KEPT_OPEN_S, pool_routes, refusal
-from gswarm.domain.errors import GswarmError, StorageError, UnavailableError
+from gswarm.datapool.transfer import KEPT_OPEN_S, pool_routes, refusal, refuse_packed
+from gswarm.domain.errors import ForbiddenError, GswarmError, StorageError, UnavailableError
 from gswarm.domain.ids import ClientName
+from gswarm.wire.listener import Listener, open_socket
+from gswarm.wire.server import is_loopback
 from gswarm.wire.tls import ROLE_HOST, ClientTls, Peer, peer_name_from_ssl, server_ssl_context, show_certificate
 
 ROUTES: dict[tuple[str, str], str] = {
@@ -25,6 +28,7 @@ ROUTES: dict[tuple[str, str], str] = {
 ANSWER_MAX_S = 20.0
 """An answer that takes longer is cut, and its reader asks for the rest: so the right to it is looked at again."""
 
+_PORT = re.compile(r":\d{1,5}$")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -42,10 +46,10 @@ class DataServer:
         self._now_s = now_s
         app = web.Application(middlewares=[self._admit])
         app.add_routes(pool_routes(store, self._authorize, is_read_only=True))
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=KEPT_OPEN_S)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, keepalive_timeout=KEPT_OPEN_S, auto_decompress=False)
         self.url = ""
         """What others use, from ``start`` on."""
-        self._site: web.TCPSite | None = None
+        self._listener: Listener | None = None
         self._bind: str | None = None
 
     def renew(self, tls: ClientTls) -> None:
@@ -62,32 +66,41 @@ class DataServer:
         Raises:
             StorageError: the address or port cannot be used; before the first call that worked nothing is served.
         """
-        if self._site is None:
+        if self._runner.server is None:
             await self._runner.setup()
-        if bind != self._bind:
-            site = web.TCPSite(self._runner, bind, port, ssl_context=self._context)
+        assert self._runner.server is not None
+        if self._listener is None or bind != self._bind:
             try:
-                await site.start()
+                listener = Listener(open_socket(bind, port), self._runner.server, self._context)
             except OSError as error:
-                if self._site is None:
+                if self._listener is None:
                     await self._runner.cleanup()
                 raise StorageError(
                     f"blobs cannot be served on {bind}:{port}: {error.strerror}", "correct pool_bind and pool_port"
                 ) from error
-            before, self._site, self._bind = self._site, site, bind
+            before, self._listener, self._bind = self._listener, listener, bind
             if before is not None:
-                await before.stop()
+                before.close()
+                await before.wait_closed()
         scheme = "http" if self._context is None else "https"
-        self.url = f"{scheme}://{_in_url(reached_as or bind)}:{self._runner.addresses[-1][1]}"
+        self.url = f"{scheme}://{_in_url(reached_as or bind)}:{self._listener.port}"
         return self.url
 
     async def stop(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            await self._listener.wait_closed()
         await self._runner.cleanup()
 
     @web.middleware
     async def _admit(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Whatever is asked for, the caller is of this cluster, and its certificate has not ended since it connected."""
+        if (packed := refuse_packed(request)) is not None:
+            return packed
         try:
+            if self._context is None and not is_loopback(_PORT.sub("", request.headers.get("Host", "")).strip("[]")):
+                # A page in a browser may have pointed its own name here.
+                raise ForbiddenError("this pool has names of loopback only", "call it as 127.0.0.1")
             if self._context is not None and self._now_s() >= _peer(request).expires_at_s:
                 raise UnavailableError("the certificate of this connection has ended", "connect again with a renewed one")
             async with asyncio.timeout(ANSWER_MAX_S):

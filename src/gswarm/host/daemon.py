@@ -142,7 +142,9 @@ async def _start(cls: type[Host], config: HostConfig, insecure: bool, clock: Clo
     stack.push_async_callback(certificate.close)
     tls = None if insecure else await asyncio.to_thread(certificate.issue)
     door = Door(tokens.check_client, clock)
-    pool_server: PoolServer = PoolServer(store, tokens, tls, door, core.rights, core.sessions.is_alive, clock.now_s)
+    audit = await asyncio.to_thread(AuditLog, paths.host / "audit", time.time)
+    stack.callback(audit.close)
+    pool_server: PoolServer = PoolServer(store, tokens, tls, door, core.rights, core.sessions.is_alive, audit, clock.now_s)
     await _listen_for_blobs(pool_server, config, paths.host / "pool_port")
     stack.push_async_callback(pool_server.stop)
     core.pool_url = f"{'http' if insecure else 'https'}://{_netloc(_reachable(config.bind), pool_server.port)}"
@@ -152,8 +154,6 @@ async def _start(cls: type[Host], config: HostConfig, insecure: bool, clock: Clo
     grpc_server: RunningServer = await start_server(core.sessions, config.bind, config.port, tls, door=OPEN_DOOR if insecure else door)
     stack.push_async_callback(grpc_server.stop)
     tokens.watch(_expulsion(door, core.sessions))
-    audit = await asyncio.to_thread(AuditLog, paths.host / "audit", time.time)
-    stack.callback(audit.close)
     alerts = await _start_alerts(paths, config, clock, core, journal.cluster_id, state, samples, series)
     stack.push_async_callback(alerts.close)
     services = HostServices(

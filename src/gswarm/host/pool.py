@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import logging
 from collections.abc import Awaitable, Callable, Set
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
@@ -13,7 +15,7 @@ from aiohttp import web
 from gswarm import __version__
 from gswarm.datapool.layout import checked_digest
 from gswarm.datapool.store import BlobStore
-from gswarm.datapool.transfer import KEPT_OPEN_S, pool_routes, refusal
+from gswarm.datapool.transfer import KEPT_OPEN_S, pool_routes, refusal, refuse_packed
 from gswarm.domain.errors import (
     ConflictError,
     ForbiddenError,
@@ -24,14 +26,20 @@ from gswarm.domain.errors import (
     UnauthenticatedError,
 )
 from gswarm.domain.ids import ClientName, Digest
+from gswarm.host.api.names import AllowedNames
 from gswarm.host.api.throttle import FailureThrottle
+from gswarm.host.audit import AuditLog, Outcome, Record
 from gswarm.host.auth import TokenStore
 from gswarm.host.door import Door
 from gswarm.host.rights import PoolRights
+from gswarm.wire.listener import Listener, open_socket
 from gswarm.wire.tls import ROLE_CLIENT, Peer, ServerTls, check_client_name, peer_name_from_ssl, server_ssl_context, show_certificate
+from gswarm.wire.token import JoinToken
 from gswarm.wire.version import admit_version
 
 JSON_BODY_BYTES_MAX = 64 * 1024
+BODY_TIMEOUT_S = 20.0
+"""For a JSON body to arrive."""
 
 ROUTES: dict[tuple[str, str], str] = {
     ("GET", "/v1/ca"): "anyone",
@@ -45,17 +53,31 @@ ROUTES: dict[tuple[str, str], str] = {
 """Who may call what. Only the first two answer callers without a certificate; everything else, also what is not here, is closed to them."""
 OPEN = frozenset({("GET", "/v1/ca"), ("POST", "/v1/join")})
 
+_log = logging.getLogger("gswarm.host.pool")
+
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A certificate that somebody gets. ``who``, ``via`` and ``detail`` are for the audit log."""
+
+    document: dict[str, str]
+    who: str
+    via: str
+    detail: str
 
 
 class PoolServer:
     """Serves the pool to clients of this cluster, and joining to anyone with a token.
 
     Args:
-        tls: ``None`` for plaintext (loopback only); callers are then not asked who they are, and may do everything.
+        tls: ``None`` for plaintext (loopback only); callers are then not asked who they are, and may do everything, but for pages in
+            a browser, which Host and Origin give away.
         door: encloses every request of a client.
         rights: what a client may fetch and leave.
         is_alive: whether a client of that name is connected now; its name is not given to another machine then.
+        audit: has every certificate that is given, and everybody who is not let in.
         now_s: seconds on the host's clock.
     """
 
@@ -67,6 +89,7 @@ class PoolServer:
         door: Door,
         rights: PoolRights,
         is_alive: Callable[[ClientName], bool],
+        audit: AuditLog,
         now_s: Callable[[], float],
     ) -> None:
         self._tokens = tokens
@@ -74,7 +97,10 @@ class PoolServer:
         self._door = door
         self._rights = rights
         self._is_alive = is_alive
+        self._audit = audit
+        self._now_s = now_s
         self._throttle = FailureThrottle(now_s)
+        self._names = AllowedNames("127.0.0.1")
         # Blobs have limits of their own; only what asks for JSON reads a body at once.
         app = web.Application(client_max_size=8 * 1024 * 1024, middlewares=[self._admit])
         if tls is None:
@@ -82,9 +108,14 @@ class PoolServer:
         else:
             app.add_routes(pool_routes(store, self._authorize, self._brought, owned=self._owned))
         app.add_routes(
-            [web.get("/v1/ca", self._ca, allow_head=False), web.post("/v1/join", self._join), web.post("/v1/renew", self._renew)]
+            [
+                web.get("/v1/ca", self._ca, allow_head=False),
+                web.post("/v1/join", self._audited(self._join)),
+                web.post("/v1/renew", self._audited(self._renew)),
+            ]
         )
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, keepalive_timeout=KEPT_OPEN_S)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0, keepalive_timeout=KEPT_OPEN_S, auto_decompress=False)
+        self._listener: Listener | None = None
         self.port = 0
 
     def renew(self, tls: ServerTls) -> None:
@@ -100,31 +131,50 @@ class PoolServer:
         """
         if self._runner.server is None:
             await self._runner.setup()
-        site = web.TCPSite(self._runner, bind, port, ssl_context=self._context)
+        assert self._runner.server is not None
+        self._names = AllowedNames(bind, (bind,))
         try:
-            await site.start()
+            self._listener = Listener(open_socket(bind, port), self._runner.server, self._context, self._is_known)
         except OSError as error:
             raise listen_error("pool", bind, port, error) from error
-        self.port = self._runner.addresses[0][1]
+        self.port = self._listener.port
 
     async def stop(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            await self._listener.wait_closed()
         await self._runner.cleanup()
+
+    def _is_known(self, transport: asyncio.Transport) -> bool:
+        """Whether the other end showed a certificate that counts; without one it gets its business done soon, or is cut off."""
+        if self._context is None:
+            return True
+        try:
+            self._tokens.check_client(_peer(transport))
+        except GswarmError:
+            return False
+        return True
 
     @web.middleware
     async def _admit(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Lets in clients of this cluster by the certificate of the connection. What is not open is closed, also what does not exist."""
-        if self._context is None or (request.method, request.path) in OPEN:
-            return await handler(request)
+        if (refused := refuse_packed(request)) is not None:
+            return refused
         try:
-            peer = _client(request)
-            with self._door.inside(peer):
+            if self._context is None:
+                host = request.headers.get("Host", "")
+                self._names.check_host(host)
+                self._names.check_origin(request.headers.get("Origin"), host, "http")
+            if self._context is None or (request.method, request.path) in OPEN:
+                return await handler(request)
+            with self._door.inside(_client(request)):
                 return await handler(request)
         except GswarmError as error:
             if request.writer.output_size and request.transport is not None:
                 request.transport.abort()  # in the middle of an answer; only its end can say so
-            refused = refusal(error)
-            refused.force_close()
-            return refused
+            if isinstance(error, UnauthenticatedError | ForbiddenError):
+                await self._audit.refuse(self._record(request, error.http_status, _who(request), error.message))
+            return _closing(error)
 
     async def _authorize(self, request: web.Request) -> str:
         """By what the client holds."""
@@ -146,23 +196,39 @@ class PoolServer:
     async def _ca(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._tokens.authority.ca_pem, content_type="application/x-pem-file")
 
-    async def _renew(self, request: web.Request) -> web.Response:
-        """JSON ``{csr}`` in, ``{certificate}`` out, for the client that the connection's certificate names."""
-        try:
-            (csr,) = await _texts(request, "csr")
-            certificate = await asyncio.to_thread(self._tokens.renew, _client(request), csr.encode())
-        except GswarmError as error:
-            return refusal(error)
-        return web.json_response({"certificate": certificate.decode()})
+    def _audited(self, give: Callable[[web.Request], Awaitable[_Given]]) -> _Handler:
+        """Answers with what ``give`` returns, or why it refuses. The audit log has both; while it cannot be written nothing is given."""
 
-    async def _join(self, request: web.Request) -> web.Response:
+        async def handle(request: web.Request) -> web.Response:
+            try:
+                await self._audit.require_writable()
+                given = await give(request)
+            except GswarmError as error:
+                await self._audit.refuse(self._record(request, error.http_status, _who(request), error.message))
+                return _closing(error)
+            await self._audit.write(self._record(request, 200, (given.who, given.via), given.detail))
+            return web.json_response(given.document)
+
+        return handle
+
+    def _record(self, request: web.Request, status: int, who: tuple[str, str], detail: str) -> Record:
+        address = request.remote or "-"
+        return Record(self._now_s(), *who, address, request.method, request.path, Outcome.of(status), status, detail)
+
+    async def _renew(self, request: web.Request) -> _Given:
+        """JSON ``{csr}`` in, ``{certificate}`` out, for the client that the connection's certificate names."""
+        (csr,) = await _texts(request, "csr")
+        certificate = await asyncio.to_thread(self._tokens.renew, _client(request), csr.encode())
+        return _Given({"certificate": certificate.decode()}, *_who(request), "renewed its certificate")
+
+    async def _join(self, request: web.Request) -> _Given:
         """JSON ``{token, name, csr, version}`` in, ``{certificate, ca, cluster_id}`` out. A refusal does not use up the token."""
         address = request.remote or "unknown"
-        try:
-            self._throttle.check(address)
-            token, name, csr, version = await _texts(request, "token", "name", "csr", version=__version__)
-            client = check_client_name(name)
-            admit_version(client, version, __version__)
+        self._throttle.check(address)
+        token, name, csr, version = await _texts(request, "token", "name", "csr", version=__version__)
+        client = check_client_name(name)
+        admit_version(client, version, __version__)
+        async with self._throttle.look(address):
             certificate = await asyncio.to_thread(
                 self._tokens.enrol,
                 token,
@@ -171,17 +237,10 @@ class PoolServer:
                 is_proven=self._proves(request, client),
                 is_connected=self._is_alive(client),
             )
-        except TooManyAttemptsError as error:
-            refused = refusal(error)
-            refused.headers["Retry-After"] = str(int(error.wait_s) + 1)
-            return refused
-        except UnauthenticatedError as error:
-            self._throttle.failed(address)
-            return refusal(error)
-        except GswarmError as error:
-            return refusal(error)
         authority = self._tokens.authority
-        return web.json_response({"certificate": certificate.decode(), "ca": authority.ca_pem.decode(), "cluster_id": authority.cluster_id})
+        document = {"certificate": certificate.decode(), "ca": authority.ca_pem.decode(), "cluster_id": authority.cluster_id}
+        _log.info("%s joined from %s", client, address)
+        return _Given(document, f"client:{JoinToken.parse(token).id}", "token", f"{client} joined")
 
     def _proves(self, request: web.Request, client: ClientName) -> bool:
         """Whether the connection's certificate is that client's own, so that it may have another one."""
@@ -200,11 +259,32 @@ def _client(request: web.Request) -> Peer:
         UnauthenticatedError: it came without one.
         ForbiddenError: it is of no client.
     """
-    ssl_object = request.transport.get_extra_info("ssl_object") if request.transport is not None else None
-    peer = peer_name_from_ssl(ssl_object.getpeercert() if ssl_object is not None else None)
+    peer = _peer(request.transport)
     if peer.role != ROLE_CLIENT:
         raise ForbiddenError(f"{peer.name!r} is no client of this cluster", "join with a token of the role client")
     return peer
+
+
+def _peer(transport: asyncio.Transport | None) -> Peer:
+    ssl_object = transport.get_extra_info("ssl_object") if transport is not None else None
+    return peer_name_from_ssl(ssl_object.getpeercert() if ssl_object is not None else None)
+
+
+def _who(request: web.Request) -> tuple[str, str]:
+    """``who`` and ``via`` of the connection's certificate, for the audit log."""
+    try:
+        return f"client:{_client(request).name}", "certificate"
+    except GswarmError:
+        return "-", "-"
+
+
+def _closing(error: GswarmError) -> web.Response:
+    """The refusal that ends the connection, so that nobody holds one by being refused."""
+    refused = refusal(error)
+    if isinstance(error, TooManyAttemptsError):
+        refused.headers["Retry-After"] = str(int(error.wait_s) + 1)
+    refused.force_close()
+    return refused
 
 
 async def _texts(request: web.Request, *names: str, **optional: str) -> list[str]:
@@ -214,10 +294,14 @@ async def _texts(request: web.Request, *names: str, **optional: str) -> list[str
         InvalidInputError: the body is something else.
     """
     try:
-        body: Any = json.loads(await request.clone(client_max_size=JSON_BODY_BYTES_MAX).read())
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            data = await request.clone(client_max_size=JSON_BODY_BYTES_MAX).read()
+        body: Any = json.loads(data)
         found = [body[name] for name in names] + [body.get(name, default) for name, default in optional.items()]
     except web.HTTPRequestEntityTooLarge:
         raise InvalidInputError("the request is too large") from None
+    except TimeoutError:
+        raise InvalidInputError(f"the request did not arrive within {BODY_TIMEOUT_S:.0f} s") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise InvalidInputError(f"the request is no JSON object with {', '.join(names)}") from None
     if not all(isinstance(text, str) for text in found):

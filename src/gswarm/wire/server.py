@@ -86,6 +86,8 @@ class ServerLimits:
     message_bytes_max: int = convert.MESSAGE_BYTES_MAX
     calls_max: int = 8192
     """Over all connections; a client has a session, streams of metrics and samples and at times a look-up."""
+    connections_max: int = 8192
+    """With those whose handshake is under way; more are closed as they come."""
     streams_per_connection_max: int = 16
     register_timeout_s: float = 10.0
     """From the start of a session to its first message."""
@@ -320,6 +322,7 @@ def _options(limits: ServerLimits) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", limits.message_bytes_max),
         ("grpc.max_send_message_length", limits.message_bytes_max),
+        ("grpc.max_allowed_incoming_connections", limits.connections_max),
         ("grpc.max_concurrent_streams", limits.streams_per_connection_max),
         ("grpc.server_handshake_timeout_ms", round(limits.handshake_timeout_s * 1000)),
         ("grpc.keepalive_time_ms", round(limits.keepalive_interval_s * 1000)),

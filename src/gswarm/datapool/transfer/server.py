@@ -192,7 +192,10 @@ class _PoolServer:
 
     async def missing(self, request: web.Request, caller: str) -> web.StreamResponse:
         try:
-            asked = json.loads(await request.read())
+            async with asyncio.timeout(self._idle_timeout_s):
+                asked = json.loads(await request.read())
+        except TimeoutError:
+            raise InvalidInputError(f"the question did not arrive within {self._idle_timeout_s:.0f} s") from None
         except (ValueError, RecursionError):
             raise InvalidInputError("the body is no JSON list of digests") from None
         if not isinstance(asked, list):
@@ -266,6 +269,17 @@ def _offset(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 15:
         raise InvalidInputError(f"{text[:40]!r} is no offset", "use the number in Upload-Offset")
     return int(text)
+
+
+def refuse_packed(request: web.Request) -> web.Response | None:
+    """The refusal of a compressed body, if it is one: those cost their sender little and us much. The server must not unpack by itself
+    (``auto_decompress=False``)."""
+    if all(value.strip().lower() in ("", "identity") for value in request.headers.getall("Content-Encoding", ())):
+        return None
+    error = InvalidInputError("compressed bodies are not taken", "send the body as it is, without Content-Encoding")
+    refused = refusal(error, status=415)
+    refused.force_close()
+    return refused
 
 
 def refusal(error: GswarmError, status: int | None = None) -> web.Response:
