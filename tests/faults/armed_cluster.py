@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -25,6 +26,7 @@ INJECTED = Path(__file__).with_name("injected")
 HOST = "host"
 MOMENT_S = 240.0
 MEMORY_CGROUPS = next((path for path in (Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")) if path.is_dir()), Path("/nonexistent"))
+IS_FIRST_VERSION = MEMORY_CGROUPS.name == "memory"
 MEMORY_LEFT_BYTES = 64 * 1024
 
 
@@ -109,6 +111,17 @@ class ArmedCluster(RealCluster):
                 lambda: all(self.steps(run) != steps for run, steps in counted.items()), f"{list(counted)} go on after a trainer's death"
             )
 
+    def orphan_trainer(self, lane: str) -> int:
+        """Kills the client with SIGKILL while its trainer stands still and is not told of it, like one that waits for its GPU's driver.
+        The trainer's process id."""
+        wait_until(lambda: bool(self.trainer_pids(lane)), f"{lane} trains")
+        [pid] = self.trainer_pids(lane)
+        os.kill(pid, signal.SIGUSR2)
+        wait_until((self.root / "faults" / lane / f"{pid}.deaf").exists, f"the trainer of {lane} is not told of its client's end any more")
+        os.kill(pid, signal.SIGSTOP)
+        self.kill_client(lane)
+        return pid
+
     def let_pass(self, seconds: float) -> None:
         """Time in which nothing is awaited: what is to be seen is that nothing happens."""
         time.sleep(seconds)
@@ -151,22 +164,33 @@ def in_lanes(work: dict[str, list[str]], act: Callable[[str, str], None]) -> Non
 
 @contextmanager
 def out_of_memory(pid: int) -> Iterator[None]:
-    """The process gets no more memory: the kernel kills it when it asks for some. Where no memory cgroup can be made it is killed as it
-    would be then."""
+    """The process gets no more memory, and inside the kernel kills it when it asks for some: that is counted. A machine that lets nobody
+    make a memory cgroup is named in a warning, and the process is killed as it would be."""
+    if not can_limit_memory():
+        warnings.warn(f"no memory cgroup can be made below {MEMORY_CGROUPS}: SIGKILL stands for the kernel's", stacklevel=3)
+        os.kill(pid, signal.SIGKILL)
+        yield
+        return
     group = MEMORY_CGROUPS / f"gsf-{pid}"
+    limit, kills = ("memory.limit_in_bytes", "memory.oom_control") if IS_FIRST_VERSION else ("memory.max", "memory.events")
+    group.mkdir()
     try:
-        group.mkdir()
-        limit = group / ("memory.limit_in_bytes" if MEMORY_CGROUPS.name == "memory" else "memory.max")
-        with limit.open("r+") as file:
+        with (group / limit).open("r+") as file:
             file.write(str(MEMORY_LEFT_BYTES))
         (group / "cgroup.procs").write_text(str(pid))
-    except OSError:
-        os.kill(pid, signal.SIGKILL)
-    try:
         yield
+        counted = dict(line.split() for line in (group / kills).read_text().splitlines())
+        assert int(counted["oom_kill"]) > 0, f"it was not the kernel that ended {pid}: {counted}"
     finally:
         with suppress(OSError):
             group.rmdir()
+
+
+def can_limit_memory() -> bool:
+    """Root can where the hierarchy is writable, and given to groups below its root (the second version of cgroups)."""
+    if os.geteuid() != 0 or not os.access(MEMORY_CGROUPS, os.W_OK):
+        return False
+    return IS_FIRST_VERSION or "memory" in (MEMORY_CGROUPS / "cgroup.subtree_control").read_text().split()
 
 
 def check_stopped(cluster: ArmedCluster, host: Host, experiment: str) -> None:

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.train]
 
 SEARCH = {"method": "grid", "parameters": {"learning_rate": {"values": [5e-4, 2e-3]}}}
 CLIENTS = ("left", "right")
-OUT_OF_MEMORY = "trainer: out of memory"
+OUT_OF_MEMORY, ORPHANED = "trainer: out of memory", "client: its trainer outlives it"
 LOOKALIKE = "import signal; print(flush=True); signal.pause()"
 STEP_S = 0.15
 
@@ -83,11 +83,13 @@ def everybody_dies_at_every_moment(cluster: ArmedCluster) -> None:
     """Host, trainers and clients side by side, each at its moments one after another: so that some die while others are away."""
     by_kind = {kind: [moment for moment in moments() if moment.startswith(kind)] for kind in ("trainer", "client", "host")}
     assert [len(found) for found in by_kind.values()] == [4, 9, 6]
-    halves = [OUT_OF_MEMORY, *by_kind["client"], *by_kind["trainer"]]
+    halves = [OUT_OF_MEMORY, ORPHANED, *by_kind["client"], *by_kind["trainer"]]
 
     def act(lane: str, moment: str) -> None:
         if moment == OUT_OF_MEMORY:
             a_trainer_runs_out_of_memory(cluster, lane)
+        elif moment == ORPHANED:
+            a_trainer_outlives_its_client(cluster, lane)
         else:
             cluster.kill_at(lane, moment)
 
@@ -104,6 +106,18 @@ def a_trainer_runs_out_of_memory(cluster: ArmedCluster, name: str) -> None:
     event = [event for event in cluster.events("ChunkFailed") if event["client"] == name][-1]
     assert event["failure"]["code"] == "trainer_died", event
     assert "ended by SIGKILL; the machine may be out of memory" in event["failure"]["message"], event
+
+
+def a_trainer_outlives_its_client(cluster: ArmedCluster, name: str) -> None:
+    """It holds the slot's lock: the next client ends it before another process trains there."""
+    orphan = psutil.Process(cluster.orphan_trainer(name))
+    assert orphan.status() == psutil.STATUS_STOPPED
+    cluster.start_client(name)
+    said = f"process {orphan.pid}, which an earlier client started, still holds slot-0: it is killed"
+    wait_until(lambda: said in cluster.log(f"client-{name}.log", 1_000_000), f"{name} finds the orphan")
+    counted = len(cluster.commits_of(name))
+    wait_until(lambda: len(cluster.commits_of(name)) > counted, f"{name} goes on behind the orphan")
+    assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
 
 
 def a_trainer_stands_still(cluster: ArmedCluster, name: str) -> None:

@@ -3,11 +3,13 @@
 The product knows nothing of it: functions are wrapped as their modules are imported. A test arms a moment with a file
 ``FAULTS_DIR/LANE/NAME`` (``FAULTS_LANE`` names the machine that a process plays); the first process of that machine that gets there renames
 the file to ``NAME.struck`` and kills itself with SIGKILL. While there is a file ``FAULTS_DIR/slow``, a step takes as many seconds more as
-it says: so that work lasts as long as its disturbances, whatever the machine.
+it says: so that work lasts as long as its disturbances, whatever the machine. A trainer that gets SIGUSR2 is no more ended by the kernel
+when its client ends, and says so by a file ``FAULTS_DIR/LANE/PID.deaf``.
 """
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import importlib.abc
 import importlib.machinery
@@ -24,6 +26,7 @@ from typing import Any
 
 FOLDER = Path(os.environ.get("FAULTS_DIR", "/nonexistent")) / os.environ.get("FAULTS_LANE", "")
 STEPS = "gswarm.training.paused"
+PR_SET_PDEATHSIG = 1
 Holds = Callable[..., bool]
 
 
@@ -41,6 +44,12 @@ def dawdle() -> None:
         time.sleep(float((FOLDER.parent / "slow").read_text()))
     except OSError:
         return
+
+
+def be_deaf(_number: int, _frame: object) -> None:
+    """In the main thread, which asked to be told."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, 0)
+    (FOLDER / f"{os.getpid()}.deaf").touch()
 
 
 def slowed(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -155,6 +164,7 @@ def arm_module(module: ModuleType) -> None:
             owner: Any = functools.reduce(getattr, owners, module)
             setattr(owner, attribute, wrapped(getattr(owner, attribute), name, when, holds))
     if module.__name__ == STEPS:
+        signal.signal(signal.SIGUSR2, be_deaf)
         module._Pauses._report_step = slowed(module._Pauses._report_step)
 
 
