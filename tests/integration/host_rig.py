@@ -180,7 +180,7 @@ async def rig(directory: Path, **options: int) -> AsyncIterator[Rig]:
             loop,
             runner[0],
             ReportDesk(loop, keeper, clock),
-            MetricIntake(loop.state, series, logs),
+            MetricIntake(loop.state, series, logs, clock.now_s),
             Locator(loop.state, store, lambda: "https://host:1"),
             clock,
             lease_timeout_s=LEASE_TIMEOUT_S,

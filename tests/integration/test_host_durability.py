@@ -179,7 +179,7 @@ async def test_a_full_disk_for_logs_holds_no_measurement_back(tmp_path: Path, ca
         await host.submit(registered("a"), submitted(runs=1))
         await host.prepare("a")
         series, logs = SqliteSeriesStore(tmp_path / "series.db"), FullLogs(2)
-        intake = MetricIntake(host.state, series, logs)
+        intake = MetricIntake(host.state, series, logs, host.time)
         for step in range(1, 4):
             row = StepMetrics("r1", 1, step, 1.0, (("loss", 2.0),))  # type: ignore[arg-type]
             await intake.store(ClientName("a"), MetricBatch(step, (row,), (LogLine("r1", 1.0, "info", f"at {step}"),)))  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from host_support import checkpoint, run_size, submitted
 
 from gswarm.datapool.manifest import ingest_folder, load_manifest
 from gswarm.domain.errors import ForbiddenError, InvalidInputError
-from gswarm.domain.ids import ClientName, Digest
+from gswarm.domain.ids import ClientName, Digest, ExperimentId
 from gswarm.domain.messages import (
     Ack,
     ChunkCommittedReport,
@@ -138,6 +138,61 @@ async def test_a_local_checkpoint_cannot_name_what_the_host_has_of_others(tmp_pa
         assert (await desk.take(A, stolen)).error_code == "incomplete"
         own = ChunkCommittedReport(4, grant.run, grant.generation, made)
         assert (await desk.take(A, own)).accepted
+
+
+async def preparing(host: Rig, name: str) -> tuple[FakeClient, JobOrder, PoolRights]:
+    """A client that prepares a second experiment, of another model and other data than the first one's."""
+    rights = PoolRights(host.state, host.store, host.clock)
+    host.sessions._desk = ReportDesk(host.loop, host.keeper, host.clock, rights)
+    client = await host.connected(name)
+    first = submitted("second", runs=1, name="second")
+    other = replace(first.runs[0], model_name_or_path="other model", dataset="other data")
+    await host.loop.submit(replace(first, runs=(other,)))
+    order = (await client.next(JobOrder))[0]
+    assert isinstance(order, JobOrder)
+    return client, order, rights
+
+
+async def test_preparing_an_experiment_opens_no_other_experiments_model_or_data(tmp_path: Path) -> None:
+    async with rig(tmp_path) as host:
+        _clients, _grants, size = await training(host, "a")
+        _thief, _order, rights = await preparing(host, "thief")
+        for digest in (size.base, size.data, load_manifest(host.store, size.data).entries[0].digest):
+            with pytest.raises(ForbiddenError):
+                await rights.check_fetch(ClientName("thief"), digest)
+            rights.check_leave(ClientName("thief"), digest)
+        assert await host.sessions.reach(Peer("thief", "client"), ClientName("thief")) == []
+
+
+async def test_nobody_prepares_an_experiment_with_what_he_has_not_brought(tmp_path: Path) -> None:
+    """He could read it then, as soon as he is granted a run of that experiment. Whoever brings it, may."""
+    async with rig(tmp_path) as host:
+        _clients, _grants, size = await training(host, "a")
+        thief, order, rights = await preparing(host, "thief")
+        own = replace(size, base=stored(host, "base", "other model"), data=stored(host, "data", "other rows"))
+        named = [own.base, own.data, *(load_manifest(host.store, one).entries[0].digest for one in (own.base, own.data))]
+        for digest in named:
+            rights.bring(ClientName("thief"), digest)
+        elsewhere = replace(own, data=Digest("9" * 64))
+        for seq, stolen in enumerate((size, replace(own, data=size.data), replace(own, base=size.base), elsewhere), 1):
+            thief.send(JobReport(seq, order.job, "{}", sizes=(stolen,)))
+            answer = await acked(thief, seq)
+            assert (answer.accepted, answer.error_code) == (False, "incomplete")
+            # The job is done again: a host that has started anew has forgotten who brought what.
+            assert await thief.next(JobOrder, seq + 1) == [order] * (seq + 1)
+        thief.send(JobReport(9, order.job, "{}", sizes=(own,)))
+        assert (await acked(thief, 9)).accepted
+        assert host.state.runs[host.state.experiments[ExperimentId("e2")].runs[0]].base == own.base
+
+
+async def test_a_job_of_somebody_else_is_not_reported_with_what_was_not_brought(tmp_path: Path) -> None:
+    async with rig(tmp_path) as host:
+        clients, _grants, size = await training(host, "a")
+        _client, order, _rights = await preparing(host, "b")
+        foreign = replace(size, data=host.put_checkpoint("of b"))
+        clients["a"].send(JobReport(5, order.job, "{}", sizes=(foreign,)))
+        assert (await acked(clients["a"], 5)).error_code == "fenced"
+        assert sum(isinstance(message, JobOrder) for message in clients["a"].received) == 1
 
 
 async def test_a_checkpoint_is_no_model_and_no_data(tmp_path: Path) -> None:

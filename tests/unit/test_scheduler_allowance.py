@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
+
 from gswarm.domain.ids import ClientName, Digest
-from gswarm.domain.plan import JobKind
+from gswarm.domain.plan import JobKind, RunOp
+from gswarm.domain.spec import RunSpec
 from gswarm.scheduler.allowance import has_work, readable
 from scheduler_kit import BASE, DATA, SPEC, Cluster, checkpoint
 
@@ -80,7 +83,7 @@ def test_a_job_allows_what_it_names() -> None:
     assert has_work(cluster.state, A)
 
 
-def test_whoever_prepares_may_read_what_was_prepared_before_but_no_checkpoint() -> None:
+def test_whoever_prepares_may_read_what_was_made_of_the_same_model_and_data_but_no_checkpoint() -> None:
     cluster = Cluster()
     cluster.client("a")
     cluster.experiment("one", runs=1)
@@ -89,4 +92,36 @@ def test_whoever_prepares_may_read_what_was_prepared_before_but_no_checkpoint() 
     assert readable(cluster.state, A) == {BASE, DATA}
     cluster.prepare("e2")
     cluster.finish_everything()
+    assert readable(cluster.state, A) == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("other", "allowed"),
+    [
+        (replace(SPEC, model_name_or_path="other", dataset="other"), NOTHING),
+        (replace(SPEC, dataset="other"), {BASE}),
+        (replace(SPEC, model_name_or_path="other"), {DATA}),
+        (replace(SPEC, model_name_or_path="other", eval_dataset="other"), NOTHING),
+        (replace(SPEC, model_name_or_path=SPEC.dataset, dataset=SPEC.model_name_or_path), NOTHING),
+    ],
+)
+def test_whoever_prepares_may_not_read_what_other_experiments_train_on(other: RunSpec, allowed: set[Digest]) -> None:
+    cluster = Cluster()
+    cluster.client("a")
+    cluster.experiment("one", runs=1)
+    cluster.client("b")
+    cluster.submit("two", specs=[other])
+    assert [job.client for job in cluster.state.jobs.values()] == [A, B]
+    assert readable(cluster.state, B) == allowed
+    assert has_work(cluster.state, B)
+
+
+def test_the_inputs_of_a_deleted_run_are_nobodys() -> None:
+    cluster = Cluster()
+    cluster.client("a")
+    cluster.experiment("one", runs=1)
+    cluster.op("r1", RunOp.DELETE)
+    cluster.now_s = cluster.state.timers["sweep:r1"]
+    cluster.sweep("r1")
+    cluster.submit("two")
     assert readable(cluster.state, A) == NOTHING

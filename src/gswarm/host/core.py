@@ -67,7 +67,7 @@ class HostCore:
             self.loop,
             self.effects,
             ReportDesk(self.loop, self.keeper, clock, self.rights if knows_clients else None),
-            MetricIntake(state, series, run_logs),
+            MetricIntake(state, series, run_logs, clock.now_s),
             Locator(state, store, lambda: self.pool_url),
             clock,
             lease_timeout_s=config.lease_timeout_s,

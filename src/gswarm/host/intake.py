@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Protocol
 
-from gswarm.domain.epochs import epoch_of
 from gswarm.domain.errors import GswarmError, StorageError
-from gswarm.domain.ids import ClientName, RunId
-from gswarm.domain.messages import ChunkFailedReport, LogLine, MetricBatch, StepMetrics
-from gswarm.domain.plan import Run
+from gswarm.domain.ids import ClientName
+from gswarm.domain.messages import ChunkFailedReport, GrantOrder, LogLine, MetricBatch, StepMetrics
+from gswarm.host.stints import Stints
 from gswarm.profiler.series import SeriesStore
 from gswarm.scheduler.core import ClusterState
 
@@ -30,22 +29,22 @@ class LogStore(Protocol):
 
 
 class MetricIntake:
-    """Stores what a client may tell: metrics and logs of runs that it holds or held last. The rest is counted and left."""
+    """Stores what a client may tell: metrics of steps that it was granted, and lines of runs that it holds or held last. The rest
+    is counted and left. Of two values of one step the store keeps that of the newer generation."""
 
-    def __init__(self, state: ClusterState, series: SeriesStore, run_logs: LogStore) -> None:
-        self._state = state
+    def __init__(self, state: ClusterState, series: SeriesStore, run_logs: LogStore, now_s: Callable[[], float]) -> None:
+        self._stints = Stints(state, now_s)
         self._series = series
         self._run_logs = run_logs
-        self._granted: dict[RunId, set[ClientName]] = {}
         self._names: dict[ClientName, set[str]] = {}
         self.refused_count = 0
         self.lost_log_lines = 0
         """Since the start, for want of room."""
         self._is_losing_logs = False
 
-    def granted(self, client: ClientName, run: RunId) -> None:
-        """From now on the client may tell about the run, also when its grant is over: metrics travel apart from reports."""
-        self._granted.setdefault(run, set()).add(client)
+    def granted(self, client: ClientName, order: GrantOrder) -> None:
+        """From now on the client may tell about these steps, also when its grant is over."""
+        self._stints.granted(client, order)
 
     async def failed(self, client: ClientName, report: ChunkFailedReport, at_s: float) -> None:
         """Puts why a chunk failed into the run's log; of a trainer process that could not say it itself also its last output."""
@@ -60,16 +59,8 @@ class MetricIntake:
 
     async def store(self, client: ClientName, batch: MetricBatch) -> None:
         """Returns once the batch is stored. Raises StorageError."""
-        runs = {row.run for row in batch.steps} | {line.run for line in batch.logs}
-        allowed = {run for run in runs if self._may_tell(client, run)}
-        generations = {run: self._state.runs[run].generation for run in allowed}
-        lengths = {run: self._state.runs[run].total_steps for run in allowed}
-        steps = [
-            self._with_known_names(client, row)
-            for row in batch.steps
-            if row.run in allowed and _is_of(row.generation, generations[row.run]) and row.step <= lengths[row.run]
-        ]
-        logs = [line for line in batch.logs if line.run in allowed]
+        steps = [self._with_known_names(client, row) for row in batch.steps if self._stints.may_measure(client, row)]
+        logs = [line for line in batch.logs if self._stints.may_log(client, line.run)]
         self.refused_count += len(batch.steps) - len(steps) + len(batch.logs) - len(logs)
         if steps or logs:
             await asyncio.to_thread(self._write, steps, logs)
@@ -103,20 +94,3 @@ class MetricIntake:
         if self._is_losing_logs:
             self._is_losing_logs = False
             _log.warning("runs' logs are written again; %d lines were lost since the start", self.lost_log_lines)
-
-    def _may_tell(self, client: ClientName, run_id: RunId) -> bool:
-        run = self._state.runs.get(run_id)
-        return run is not None and (client in self._granted.get(run_id, ()) or client in _holders(self._state, run))
-
-
-def _is_of(generation: int, newest: int) -> bool:
-    """Not ahead of the run, and not from before a restore: after that the same id may be another run."""
-    return generation <= newest and epoch_of(generation) == epoch_of(newest)
-
-
-def _holders(state: ClusterState, run: Run) -> set[str]:
-    """Also past holders that are still known, for what they tell after a restart of the host."""
-    holders: set[str] = {grant.client for grant in run.grants}
-    if run.home is not None and run.home in state.slots:
-        holders.add(state.slots[run.home].client)
-    return holders.union(*(checkpoint.holders for checkpoint in run.checkpoints))

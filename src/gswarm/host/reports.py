@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import assert_never
@@ -28,10 +29,11 @@ from gswarm.host.loop import PlanLoop
 from gswarm.host.rights import PoolRights
 from gswarm.scheduler.core import ClusterState
 from gswarm.scheduler.events import ChunkCommitted, ChunkFailed, ChunkTrained, Event, GrantReturned, JobFinished
+from gswarm.scheduler.jobs import held_by
 
 REFUSED_KEPT_MAX = 200
 INCOMPLETE = "incomplete"
-"""Code of the answer to a commit of which the host's pool lacks blobs: push them and report again."""
+"""Code of the answer to a report that names blobs which its sender has not brought: push a checkpoint and report again; do a job again."""
 
 _FOR_GOOD = (FencedError, ConflictError, NotFoundError, InvalidInputError, ForbiddenError, CorruptDataError)
 
@@ -78,8 +80,8 @@ class ReportDesk:
         try:
             if isinstance(report, ChunkCommittedReport):
                 return await self._commit(client, report)
-            if isinstance(report, JobReport) and self._rights is not None:
-                await self._rights.check_prepared(report.sizes)
+            if isinstance(report, JobReport) and report.sizes and self._rights is not None:
+                return await self._prepared(client, report, self._rights)
             await self._loop.submit(event_of(client, report))
         except _FOR_GOOD as error:
             await self._close(client, report, error)
@@ -93,6 +95,22 @@ class ReportDesk:
         failure = Failure(error.code, f"a report of {client} was refused: {error.message}", machine_suspect=True)
         with suppress(FencedError):
             await self._loop.submit(ChunkFailed(client, report.run, report.generation, failure))
+
+    async def _prepared(self, client: ClientName, report: JobReport, rights: PoolRights) -> Ack:
+        """Whoever is granted a run may read its model and data, so those that are named must be its sender's to give."""
+        owner = f"prepared:{client}:{report.job}"
+        state = self._loop.state
+        try:
+            for manifest in dict.fromkeys(digest for size in report.sizes for digest in (size.base, size.data)):
+                lacking = await self._lacking(client, manifest, False, owner)
+                if lacking:
+                    await self._loop.at_rest(lambda: held_by(state, client, report.job))
+                    return _incomplete(client, report, manifest, lacking)
+            await rights.check_prepared(report.sizes)
+            await self._loop.submit(event_of(client, report))
+        finally:
+            self._keeper.let_go(owner)
+        return Ack(report.seq, accepted=True)
 
     async def _commit(self, client: ClientName, report: ChunkCommittedReport) -> Ack:
         """The bytes come first: a position must never be ahead of what can be resumed."""
@@ -110,8 +128,7 @@ class ReportDesk:
             # Nobody needs the bytes of a grant that is over.
             state = self._loop.state
             await self._loop.at_rest(lambda: state.open_grant(client, report.run, report.generation))
-            message = f"{client} has not brought {len(lacking)} blobs of {manifest}, the first is {lacking[0]}"
-            return Ack(report.seq, accepted=False, error_code=INCOMPLETE, message=message)
+            return _incomplete(client, report, manifest, lacking)
         await self._loop.submit(_committed(client, report, (client,) if is_local else (client, HOST_HOLDER)))
         return Ack(report.seq, accepted=True)
 
@@ -131,6 +148,11 @@ class ReportDesk:
         self.refused_count += 1
         self.refused.append(RefusedReport(self._clock.now_s(), client, kind, subject, generation, error.code, error.message))
         return Ack(report.seq, accepted=False, error_code=error.code, message=str(error))
+
+
+def _incomplete(client: ClientName, report: ReliableMessage, manifest: Digest, lacking: Sequence[Digest]) -> Ack:
+    message = f"{client} has not brought {len(lacking)} blobs of {manifest}, the first is {lacking[0]}"
+    return Ack(report.seq, accepted=False, error_code=INCOMPLETE, message=message)
 
 
 def already_counts(state: ClusterState, client: ClientName, report: ReliableMessage) -> bool:

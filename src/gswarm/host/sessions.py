@@ -10,7 +10,7 @@ from contextlib import aclosing
 from typing import Any
 
 from gswarm.domain.errors import ConflictError, GswarmError, LimitError, NotFoundError, UnavailableError
-from gswarm.domain.ids import ClientName, Digest, SlotId
+from gswarm.domain.ids import ClientName, Digest, JobId, SlotId
 from gswarm.domain.messages import (
     Ack,
     ChunkFailedReport,
@@ -20,6 +20,8 @@ from gswarm.domain.messages import (
     GrantOrder,
     Heartbeat,
     HostMessage,
+    JobOrder,
+    JobReport,
     MetricBatch,
     OutsidersSeen,
     Register,
@@ -37,7 +39,7 @@ from gswarm.host.intake import MetricIntake
 from gswarm.host.leases import LeaseWatch
 from gswarm.host.locate import Locator
 from gswarm.host.loop import PlanLoop
-from gswarm.host.reports import RefusedReport, ReportDesk
+from gswarm.host.reports import INCOMPLETE, RefusedReport, ReportDesk
 from gswarm.host.samples import SampleIntake
 from gswarm.scheduler.events import ClientLost, ClientRegistered, HeldGrant, SlotsOccupied
 from gswarm.wire.fields import ROOTS_MAX
@@ -63,6 +65,11 @@ class Session:
         self._wake = asyncio.Event()
         self._ended = False
         self._error: GswarmError | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Messages that were not sent yet."""
+        return len(self._outgoing)
 
     def offer(self, message: HostMessage) -> None:
         """Queues a message; a session that is over takes none."""
@@ -139,6 +146,11 @@ class SessionManager:
         return frozenset(self._sessions)
 
     @property
+    def longest_queue(self) -> int:
+        """Messages that wait for the client for which most do."""
+        return max((session.waiting for session in self._sessions.values()), default=0)
+
+    @property
     def refused_reports(self) -> int:
         """Reports that did not count since this process started."""
         return self._desk.refused_count
@@ -150,7 +162,7 @@ class SessionManager:
 
     @property
     def refused_metrics(self) -> int:
-        """Metric rows and log lines of runs that their sender does not hold."""
+        """Metric rows of steps and log lines of runs that their sender was not granted."""
         return self._intake.refused_count
 
     def is_alive(self, client: ClientName) -> bool:
@@ -204,7 +216,7 @@ class SessionManager:
 
     def _offer(self, session: Session, message: HostMessage) -> None:
         if isinstance(message, GrantOrder):
-            self._intake.granted(session.client, message.run)
+            self._intake.granted(session.client, message)
         session.offer(message)
 
     def broadcast_sweep(self, roots: Sequence[Digest]) -> None:
@@ -329,13 +341,22 @@ class SessionManager:
                         await self._leave(session, reason)
                         break
                     case report:
-                        session.offer(await self._answer(session, report))
+                        ack = await self._answer(session, report)
+                        session.offer(ack)
+                        if isinstance(report, JobReport) and ack.error_code == INCOMPLETE:
+                            await self._loop.at_rest(lambda: self._order_again(session, report.job))
             session.end()
         except GswarmError as error:
             session.end(error)
         except Exception as error:
             _log.exception("the session of client %s broke", session.client)
             session.end(GswarmError(f"the session broke: {error!r}", "the host's log has the details"))
+
+    def _order_again(self, session: Session, job: JobId) -> None:
+        """Its client has forgotten the job with the answer, and still has it."""
+        for message in self._effects.outstanding(session.client):
+            if isinstance(message, JobOrder) and message.job == job:
+                session.offer(message)
 
     async def _answer(self, session: Session, report: ReliableMessage) -> Ack:
         session.is_answering = True
