@@ -147,27 +147,29 @@ class Reader:
             try:
                 self._before()
                 at_us = time.time_ns() // 1000
-                for device, values in self._source.read(due):
-                    self._gathered.add(at_us, device, values)
+                for device, values in self._source.read(frozenset().union(*due)):
+                    for names in due:  # apart, as metrics that always come together are kept together
+                        if own := {name: value for name, value in values.items() if name in names}:
+                            self._gathered.add(at_us, device, own)
                 self._after(at_us)
             except Exception:  # whatever a driver's library raises, the next round is tried
                 logger.exception("reading %s failed", self.name)
             self._busy_since_s = None
 
-    def _wait(self) -> frozenset[str]:
+    def _wait(self) -> list[frozenset[str]]:
         """Returns what is due, when something is. Rounds that were missed are left out; what is read once stays in step."""
         with self._changed:
             while True:
                 now_s = time.monotonic()
-                due: set[str] = set()
+                due = []
                 for interval_s, names in self._groups.items():
                     next_s = self._next_s.get(interval_s, now_s)
                     if next_s <= now_s:
-                        due |= names
+                        due.append(names)
                         late = (now_s - next_s) // interval_s
                         self._next_s[interval_s] = next_s + (late + 1) * interval_s
                 if due:
-                    return frozenset(due)
+                    return due
                 self._changed.wait(min(self._next_s.values()) - now_s)
 
 
