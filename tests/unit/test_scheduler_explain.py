@@ -9,6 +9,7 @@ from gswarm.domain.ids import ClientName, ExperimentId, RunId, SlotId
 from gswarm.domain.plan import RunOp, RunState
 from gswarm.scheduler.events import ClientDrainRequested, JobFinished
 from gswarm.scheduler.explain import Explanation, explain_experiment, explain_run, explain_slot
+from gswarm.scheduler.jobs import PER_CLIENT_MAX
 from scheduler_kit import FATAL, SUSPECT, Cluster, bring_to
 
 
@@ -158,6 +159,18 @@ def test_every_state_of_an_experiment() -> None:
     assert why_experiment(cluster, "e2") == Explanation(
         "rejected", "it was rejected: client a: the loss is not a number", (("failure", "nan_loss"),)
     )
+
+
+def test_an_experiment_waits_while_every_client_has_jobs_enough() -> None:
+    cluster = Cluster()
+    cluster.client("a")
+    for number in range(PER_CLIENT_MAX + 1):
+        cluster.submit(f"x{number}")
+    assert why_experiment(cluster, f"e{PER_CLIENT_MAX}").code == "preparing"
+    last = why_experiment(cluster, f"e{PER_CLIENT_MAX + 1}")
+    assert (last.code, last.text.partition(": ")[2]) == ("clients_busy", f"every ready client has {PER_CLIENT_MAX} jobs")
+    cluster.lose("a")
+    assert why_experiment(cluster, "e1").code == "no_client"
 
 
 def test_what_is_not_there_cannot_be_explained() -> None:

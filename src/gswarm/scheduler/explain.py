@@ -14,6 +14,7 @@ from gswarm.domain.plan import ClientState, Experiment, ExperimentState, Grant, 
 from gswarm.scheduler.gangs import Reservations, avoids, can_hold, free_slots
 from gswarm.scheduler.index import out_of_reach
 from gswarm.scheduler.job_index import is_finished
+from gswarm.scheduler.jobs import PER_CLIENT_MAX
 from gswarm.scheduler.operations import SWEEP
 from gswarm.scheduler.state import Plan
 
@@ -220,7 +221,10 @@ def _preparing(plan: Plan, experiment: Experiment, now_s: float) -> Explanation:
     job = next((job for job in plan.jobs.values() if job.experiment == experiment.id and job.run is None and not is_finished(job)), None)
     since_s = now_s - experiment.created_at_s
     if job is None or job.client is None:
-        return Explanation("no_client", f"model and data wait to be checked for {since_s:.0f} s: no client is ready")
+        waits = f"model and data wait to be checked for {since_s:.0f} s"
+        if any(client.state is ClientState.READY for client in plan.clients.values()):
+            return Explanation("clients_busy", f"{waits}: every ready client has {PER_CLIENT_MAX} jobs", (("jobs", str(PER_CLIENT_MAX)),))
+        return Explanation("no_client", f"{waits}: no client is ready")
     text = f"client {job.client} checks and prepares model and data, for {since_s:.0f} s now"
     return Explanation("preparing", text, (("client", job.client), ("job", job.id)))
 

@@ -23,6 +23,7 @@ from gswarm.domain.messages import (
 from gswarm.domain.plan import Checkpoint, Run, RunState
 from gswarm.host.journal.codec import decode
 from gswarm.host.journal.snapshot import encode_state
+from gswarm.host.sessions import OUTGOING_MAX
 from gswarm.scheduler import invariants
 from gswarm.scheduler.core import REQUESTS_MAX, ClusterState, Request
 from gswarm.scheduler.events import ChunkCommitted, ChunkFailed, ChunkTrained, Event, GrantReturned, JobFinished
@@ -103,6 +104,8 @@ class Checkers:
             self._wrong("replay", "the state in memory is not what its journal says")
         if core is not None and core.loop.waiting > self._scenario.queued_events_max + OWN_EVENTS_MAX:
             self._wrong("limits", f"{core.loop.waiting} events wait for the journal")
+        if core is not None and core.sessions.longest_queue > OUTGOING_MAX:
+            self._wrong("limits", f"{core.sessions.longest_queue} messages wait for a client")
 
     def _follow(self, event: Event, now_s: float) -> None:
         """One step of the plan on the disk, and what must be true after it."""

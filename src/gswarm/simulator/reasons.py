@@ -1,12 +1,13 @@
-"""Why runs and slots are where they are, worked out the slow way from the plan's plain fields; ``scheduler.explain`` must say the same."""
+"""Why runs, slots and experiments are where they are, worked out the slow way from the plan's plain fields; ``scheduler.explain`` must
+say the same."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from gswarm.domain.ids import HOST_HOLDER, ClientName, SlotId
-from gswarm.domain.plan import Client, ClientState, GrantPhase, Run, RunState, Slot
-from gswarm.scheduler.explain import explain_run, explain_slot
+from gswarm.domain.plan import Client, ClientState, Experiment, ExperimentState, GrantPhase, JobKind, Run, RunState, Slot
+from gswarm.scheduler.explain import explain_experiment, explain_run, explain_slot
 from gswarm.scheduler.state import Plan
 
 
@@ -58,6 +59,11 @@ def check_reasons(plan: Plan, now_s: float) -> Iterator[str]:
         said, expected = explain_slot(plan, slot.spec.id, now_s).code, _reason_of_slot(plan, slot)
         if said not in expected:
             yield f"slot {slot.spec.id} is explained by {said!r} instead of {' or '.join(expected)}"
+    for experiment in plan.experiments.values():
+        reason = explain_experiment(plan, experiment.id, now_s)
+        wanted = _reason_of_experiment(plan, experiment)
+        if (reason.code, dict(reason.details).get("client")) != wanted:
+            yield f"experiment {experiment.id} is explained by {reason.text!r} instead of {wanted}"
 
 
 def _reason_of(plan: Plan, run: Run) -> tuple[str, ...]:
@@ -83,6 +89,16 @@ def _reason_of(plan: Plan, run: Run) -> tuple[str, ...]:
     if free and run.attempts and not any(may_train_on(plan, run, slot.spec.id) for slot in free):
         return ("avoids",)
     return ("turn", "next")
+
+
+def _reason_of_experiment(plan: Plan, experiment: Experiment) -> tuple[str, str | None]:
+    """The code, and the client that has its job."""
+    if experiment.state is not ExperimentState.PREPARING:
+        return experiment.state.value, None
+    (job,) = (job for job in plan.jobs.values() if job.kind is JobKind.PREPARE and job.experiment == experiment.id)
+    if job.client is not None:
+        return "preparing", job.client
+    return "clients_busy" if any(client.state is ClientState.READY for client in plan.clients.values()) else "no_client", None
 
 
 def _reason_of_slot(plan: Plan, slot: Slot) -> tuple[str, ...]:
