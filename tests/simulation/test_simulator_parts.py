@@ -29,7 +29,7 @@ class Bench:
     def __init__(self) -> None:
         self.heap = Heap()
         self.broken: list[str] = []
-        self.network = Network(self.heap, Random(1), 0.01, lambda source, target, item: None)
+        self.network = Network(self.heap, Random(1), 0.01, lambda source, target, item: None, Random(2))
         self.left, self.right = self.start("left"), self.start("right")
 
     def start(self, name: str) -> Process:
@@ -43,7 +43,7 @@ class Bench:
             self.heap.step()
 
     def connect(self, heard: list[object]) -> Endpoint:
-        """The right side notes what it hears."""
+        """The right side notes what it hears. Takes a second."""
         ends: list[Endpoint] = []
 
         async def serve(endpoint: Endpoint) -> None:
@@ -54,7 +54,7 @@ class Bench:
             ends.append(await self.network.connect(self.left, self.right.machine, serve))
 
         self.left.call_soon(lambda: self.left.create_task(open_it()))
-        self.run(1.0)
+        self.run(self.heap.now_s + 1.0)
         return ends[0]
 
 
@@ -114,6 +114,70 @@ def test_a_call_whose_answer_is_lost_says_that_nobody_knows() -> None:
     bench.left.call_soon(lambda: bench.left.create_task(ask()))
     bench.run(30.0)
     assert (len(done), len(errors)) == (1, 1)
+
+
+def test_what_is_stuck_on_an_old_connection_arrives_in_order_after_what_is_said_on_a_new_one() -> None:
+    bench, old_heard, new_heard = Bench(), list[object](), list[object]()
+    old = bench.connect(old_heard)
+    bench.network.half_open(bench.left.machine, stuck_s=2.0, late_s=5.0, then=lambda: None)
+    for item in (1, 2):
+        bench.network.send(old, item)
+    bench.run(4.0)
+    assert (old.is_closed, old.peer.is_closed, old_heard) == (True, False, [])
+    bench.network.send(bench.connect(new_heard), 3)
+    bench.run(6.0)
+    assert (old_heard, new_heard) == ([], [3])
+    bench.run(30.0)
+    assert (old_heard, new_heard, old.peer.is_closed) == ([1, 2], [3], True)
+    assert bench.broken == []
+
+
+def test_the_first_word_on_a_connection_may_come_after_that_on_the_next_one() -> None:
+    bench, old_heard, new_heard = Bench(), list[object](), list[object]()
+    bench.network.half_open_next(bench.left.machine, stuck_s=2.0, late_s=5.0)
+    bench.network.send(bench.connect(old_heard), 1)
+    bench.run(4.0)
+    bench.network.send(bench.connect(new_heard), 2)
+    bench.run(6.0)
+    assert (old_heard, new_heard) == ([], [2])
+    bench.run(30.0)
+    assert (old_heard, new_heard) == ([1], [2])
+
+
+def test_nothing_is_stuck_any_more_when_everything_is_healed() -> None:
+    bench, heard = Bench(), list[object]()
+    end = bench.connect(heard)
+    bench.network.half_open(bench.left.machine, stuck_s=5.0, late_s=5.0, then=lambda: None)
+    bench.network.send(end, 1)
+    bench.run(2.0)
+    bench.network.heal()
+    bench.network.send(end, 2)
+    bench.run(30.0)
+    assert (heard, end.is_closed) == ([1, 2], False)
+
+
+def test_a_call_may_arrive_twice_and_is_answered_once() -> None:
+    bench, done, answers = Bench(), list[float](), list[int]()
+
+    async def work() -> int:
+        done.append(bench.heap.now_s)
+        return len(done)
+
+    async def ask() -> None:
+        for _ in range(20):
+            answers.append(await bench.network.call(bench.left, bench.right.machine, work))
+
+    bench.network.is_repeating = True
+    bench.left.call_soon(lambda: bench.left.create_task(ask()))
+    bench.run(30.0)
+    assert len(answers) == 20
+    assert 20 < len(done) < 40
+    assert answers != list(range(1, 21)), "copies come between other calls"
+    bench.network.heal()
+    bench.left.call_soon(lambda: bench.left.create_task(ask()))
+    before = len(done)
+    bench.run(60.0)
+    assert len(done) == before + 20
 
 
 def test_a_frozen_process_does_nothing_until_it_wakes_and_a_dead_one_nothing_more() -> None:

@@ -50,6 +50,8 @@ class Faults:
             Kind.EVICT: client(_evict),
             Kind.FULL_SNAPSHOTS: client(self._fill_snapshots),
             Kind.LOSE_COPIES: lambda random: self._lose_copies(),
+            Kind.HALF_OPEN: client(self._half_open),
+            Kind.REPEAT: self._repeat,
         }
 
     def act(self, happening: Happening) -> None:
@@ -61,6 +63,7 @@ class Faults:
         for source, target in self._blocked:
             world.network.unblock(source, target)
         self._blocked.clear()
+        world.network.heal()
         world.host.disk.trap = None
         for machine in world.machines:
             machine.is_disk_full, machine.slow_disk_s, machine.wall_offset_s = False, 0.0, 0.0
@@ -84,9 +87,12 @@ class Faults:
     def _machine(self, random: Random) -> Machine:
         return random.choice([self._world.host.machine, *(client.machine for client in self._world.clients.values())])
 
+    def _some_s(self, random: Random) -> float:
+        """Sometimes shorter and sometimes longer than a lease."""
+        return self._world.scenario.lease_timeout_s * random.choice((0.1, 0.5, 1.2, 3.0))
+
     def _later(self, random: Random, undo: Callable[[], None]) -> None:
-        """After a time that is sometimes shorter and sometimes longer than a lease."""
-        self._world.heap.after(self._world.scenario.lease_timeout_s * random.choice((0.1, 0.5, 1.2, 3.0)), undo)
+        self._world.heap.after(self._some_s(random), undo)
 
     # ---- what ------------------------------------------------------------------------------------------------------
 
@@ -104,6 +110,21 @@ class Faults:
             if way in self._blocked:
                 self._blocked.remove(way)
                 self._world.network.unblock(*way)
+
+    def _half_open(self, client: SimClient, random: Random) -> None:
+        process, network = client.machine.process, self._world.network
+        stuck_s, late_s = self._some_s(random), self._some_s(random)
+        match random.randrange(4):
+            case 0:
+                network.half_open(client.machine, stuck_s, late_s, lambda: _kill(process))
+            case 1:
+                network.half_open(client.machine, stuck_s, late_s, lambda: None)
+            case _:
+                network.half_open_next(client.machine, stuck_s, late_s)
+
+    def _repeat(self, random: Random) -> None:
+        self._world.network.is_repeating = True
+        self._later(random, lambda: setattr(self._world.network, "is_repeating", False))
 
     def _freeze(self, process: Process | None, random: Random) -> None:
         if process is not None and not process.is_frozen:

@@ -1,4 +1,5 @@
-"""The pretended network: connections that keep their order until they break, calls whose answer may be lost, partitions."""
+"""The pretended network: connections that keep their order until they break, but not among each other; calls whose answer may be lost,
+or that arrive twice; partitions."""
 
 from __future__ import annotations
 
@@ -19,6 +20,8 @@ CONNECT_S = 5.0
 CALL_S = 10.0
 KEEPALIVE_S = (5.0, 9.0)
 """An end finds out within this time that the other one does not answer; as in ``wire.client.ConnectionLimits``."""
+COPY_S_MAX = (0.02, 0.5, 12.0)
+"""The second copy of a call comes up to so late: together with the first one, soon, or long after the caller has given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,9 @@ class Endpoint:
         """Nothing comes in or goes out any more."""
         self.on_broken: Callable[[], object] = lambda: None
         self.held: deque[Any] = deque()
-        """Arrived while the way was blocked."""
+        """Arrived while the way was blocked, or stuck."""
+        self.is_stuck = False
+        """What was sent to this side is still somewhere on its way."""
         self.arrival_s = 0.0
         """Of what was sent to this side last."""
         self._inbox: deque[Any] = deque()
@@ -76,16 +81,22 @@ class Network:
     Args:
         latency_s: of a message at least; most take up to twice as long.
         on_message: told sender, receiver and message of everything that arrives on a connection.
+        copies: which calls arrive twice, and when.
     """
 
-    def __init__(self, heap: Heap, random: Random, latency_s: float, on_message: Callable[[str, str, Any], None]) -> None:
+    def __init__(self, heap: Heap, random: Random, latency_s: float, on_message: Callable[[str, str, Any], None], copies: Random) -> None:
         self._heap = heap
         self._random = random
+        self._copies = copies
         self._latency_s = latency_s
         self._on_message = on_message
         self._blocked: dict[tuple[str, str], int] = {}
         """How many partitions block a way."""
         self._endpoints: dict[Endpoint, None] = {}
+        self.is_repeating = False
+        """Every second call arrives twice."""
+        self._stuck_next: dict[Machine, tuple[float, float]] = {}
+        self._is_healed = False
 
     def latency_s(self) -> float:
         return self._latency_s * (1.0 + self._random.expovariate(2.0))
@@ -111,6 +122,8 @@ class Network:
         mine, theirs = Endpoint(process), Endpoint(other)
         mine.peer, theirs.peer = theirs, mine
         self._endpoints |= {mine: None, theirs: None}
+        if process.machine in self._stuck_next:
+            self._stick(mine, *self._stuck_next.pop(process.machine))
         other.call_soon(self._serve, theirs, serve)
         if other.is_frozen:
             self._suspect(mine)
@@ -150,7 +163,7 @@ class Network:
     def _arrive(self, endpoint: Endpoint, item: Any) -> None:
         if endpoint.is_closed or not endpoint.process.is_alive:
             return
-        if endpoint.held or self.is_blocked(endpoint.peer.process.machine, endpoint.process.machine):
+        if endpoint.held or endpoint.is_stuck or self.is_blocked(endpoint.peer.process.machine, endpoint.process.machine):
             endpoint.held.append(item)
             return
         self._hand_over(endpoint, item)
@@ -163,13 +176,16 @@ class Network:
         """One end is over; the other one hears so at once, or finds out because nobody answers."""
         if endpoint.is_closed:
             return
+        self._end(endpoint)
+        peer = endpoint.peer
+        open_way = not self.is_blocked(endpoint.process.machine, peer.process.machine)
+        self._heap.after(self.latency_s() if open_way else self._random.uniform(*KEEPALIVE_S), lambda: self._lose(peer))
+
+    def _end(self, endpoint: Endpoint) -> None:
         endpoint.close(UnavailableError("the connection was lost"))
         endpoint.held.clear()
         endpoint.on_broken()
         self._endpoints.pop(endpoint, None)
-        peer = endpoint.peer
-        open_way = not self.is_blocked(endpoint.process.machine, peer.process.machine)
-        self._heap.after(self.latency_s() if open_way else self._random.uniform(*KEEPALIVE_S), lambda: self._lose(peer))
 
     def _lose(self, endpoint: Endpoint) -> None:
         if endpoint.process.is_alive:
@@ -197,6 +213,43 @@ class Network:
         for endpoint in [one for one in self._endpoints if one.peer.process is process]:
             self._suspect(endpoint)
 
+    def half_open(self, machine: Machine, stuck_s: float, late_s: float, then: Callable[[], None]) -> None:
+        """What the machine says gets stuck. After ``stuck_s`` its own ends are reset and ``then`` happens; it may begin new connections
+        while the old ones still stand for the others. There what was stuck arrives ``late_s`` later, and then they notice."""
+        for endpoint in [one for one in self._endpoints if one.process.machine is machine]:
+            self._stick(endpoint, stuck_s, late_s)
+        self._heap.after(stuck_s, lambda: None if self._is_healed else then())
+
+    def half_open_next(self, machine: Machine, stuck_s: float, late_s: float) -> None:
+        """The same happens to the machine's next connection: even its first word comes late."""
+        self._stuck_next[machine] = stuck_s, late_s
+        self.cut(machine)
+
+    def _stick(self, endpoint: Endpoint, stuck_s: float, late_s: float) -> None:
+        endpoint.peer.is_stuck = True
+        self._heap.after(stuck_s, lambda: self._forsake(endpoint, late_s))
+
+    def _forsake(self, endpoint: Endpoint, late_s: float) -> None:
+        peer = endpoint.peer
+        if endpoint.is_closed or not peer.is_stuck:
+            return
+        self._end(endpoint)
+        self._heap.after(late_s, lambda: self._unstick(peer))
+        self._heap.after(late_s + self._copies.uniform(*KEEPALIVE_S), lambda: self._lose(peer))
+
+    def _unstick(self, endpoint: Endpoint) -> None:
+        endpoint.is_stuck = False
+        if endpoint in self._endpoints and not self.is_blocked(endpoint.peer.process.machine, endpoint.process.machine):
+            self._hand_over_held(endpoint)
+
+    def heal(self) -> None:
+        """Nothing is stuck and nothing arrives twice from now on."""
+        self.is_repeating, self._is_healed = False, True
+        self._stuck_next.clear()
+        for endpoint in list(self._endpoints):
+            if endpoint.is_stuck:
+                self._unstick(endpoint)
+
     def block(self, source: Machine, target: Machine) -> None:
         """Nothing gets from ``source`` to ``target`` until as many ``unblock``."""
         way = (source.name, target.name)
@@ -213,15 +266,18 @@ class Network:
         if self._blocked[way]:
             return
         for endpoint in list(self._endpoints):
-            if (endpoint.peer.process.machine.name, endpoint.process.machine.name) == way:
-                held, endpoint.held = endpoint.held, deque()
-                for item in held:
-                    self._hand_over(endpoint, item)
+            if (endpoint.peer.process.machine.name, endpoint.process.machine.name) == way and not endpoint.is_stuck:
+                self._hand_over_held(endpoint)
+
+    def _hand_over_held(self, endpoint: Endpoint) -> None:
+        held, endpoint.held = endpoint.held, deque()
+        for item in held:
+            self._hand_over(endpoint, item)
 
     # ---- calls with one answer -------------------------------------------------------------------------------------
 
     async def call(self, process: Process, target: Machine, work: Callable[[], Awaitable[T]]) -> T:
-        """Runs ``work`` in the process on ``target`` and brings back what it answers or raises.
+        """Runs ``work`` in the process on ``target``, sometimes twice, and brings back what it answers or raises first.
 
         Raises:
             UnavailableError: no answer came in time; whether the work was done is unknown.
@@ -249,6 +305,9 @@ class Network:
 
         if process.is_alive:
             self._heap.after(self.latency_s(), request)
+            if self.is_repeating and self._copies.randrange(2) == 0:
+                copy_s = self._copies.uniform(0.0, self._copies.choice(COPY_S_MAX))
+                self._heap.after(copy_s, lambda: None if self._is_healed else request())
         try:
             async with asyncio.timeout(CALL_S):
                 return await answer

@@ -10,7 +10,7 @@ from gswarm.domain.ids import ClientName
 
 
 class Kind(StrEnum):
-    """What can happen. ``PEOPLE`` are a person's doing, the others are ``FAULTS``."""
+    """What can happen. ``PEOPLE`` are a person's doing, the others are ``FAULTS`` or ``DISORDER``."""
 
     SUBMIT = "a person submits an experiment"
     OPERATE = "a person stops, resumes, deletes or restores a run"
@@ -40,11 +40,15 @@ class Kind(StrEnum):
     FULL_SNAPSHOTS = "a client has no room for snapshots"
     LOSE_COPIES = "the host loses blobs that nothing refers to yet"
     SWEEP = "a person asks for a sweep"
+    HALF_OPEN = "what a client says gets stuck, and arrives when it speaks on a new connection"
+    REPEAT = "calls arrive twice"
 
 
 PEOPLE = (Kind.SUBMIT, Kind.OPERATE, Kind.OPERATE_ALL, Kind.CLONE, Kind.ASK_JOB, Kind.DRAIN, Kind.SWEEP)
 _PEOPLE_WEIGHTS = (4, 6, 1, 3, 2, 2, 1)
-FAULTS = tuple(kind for kind in Kind if kind not in PEOPLE)
+DISORDER = (Kind.HALF_OPEN, Kind.REPEAT)
+"""Faults of the network that are drawn apart: without them a seed is what it was before there were any."""
+FAULTS = tuple(kind for kind in Kind if kind not in (*PEOPLE, *DISORDER))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,4 +122,10 @@ def _happenings(random: Random, seed: int, rough_s: float) -> tuple[Happening, .
     kinds += random.choices(random.sample(FAULTS, random.randint(1, 8)), k=random.randint(0, 14))
     times_s = [random.uniform(0.5, 3.0), *(random.uniform(0.0, rough_s) for _ in kinds[1:])]
     drawn = [Happening(at_s, kind, f"{seed}/{index}") for index, (at_s, kind) in enumerate(zip(times_s, kinds, strict=True))]
-    return tuple(sorted(drawn, key=lambda one: one.at_s))
+    return tuple(sorted([*drawn, *_disorder(seed, rough_s)], key=lambda one: one.at_s))
+
+
+def _disorder(seed: int, rough_s: float) -> list[Happening]:
+    random = Random(f"{seed}/disorder")  # noqa: S311
+    kinds = random.choices(DISORDER, k=random.choice((0, 0, 1, 2, 4)))
+    return [Happening(random.uniform(0.0, rough_s), kind, f"{seed}/disorder/{index}") for index, kind in enumerate(kinds)]

@@ -85,7 +85,7 @@ class World:
         self._random = scenario.stream("world")
         self._tokens = 0
         self._deletions: set[str] = set()
-        self.network = Network(self.heap, scenario.stream("network"), scenario.latency_s, self._on_message)
+        self.network = Network(self.heap, scenario.stream("network"), scenario.latency_s, self._on_message, scenario.stream("copies"))
         host_machine = Machine(self.heap, HOST_HOLDER, scenario.stream("host"))
         self.host = SimHost(host_machine, SimStore(host_machine), JournalDisk(host_machine))
         self.clients = {shape.name: SimClient(shape.name, shape, self._machine(shape.name)) for shape in scenario.clients}
