@@ -27,6 +27,7 @@ from gswarm.host.auth import TokenStore
 from gswarm.host.clock import SystemClock
 from gswarm.host.http import HttpServer
 from gswarm.host.journal.sqlite import SqliteJournal
+from gswarm.host.logins import Logins
 from gswarm.host.loop import PlanLoop, Submitted
 from gswarm.host.profiler_services import ProfilerServices, open_profiler
 from gswarm.host.profiler_sessions import ProfilerSessions
@@ -109,9 +110,11 @@ class ApiHost:
         self.profiler.chronicle.start()
         self.rights = PoolRights(self.state, self.store, SystemClock())
         self.alerts = quiet_alerts(self.root)
+        self.logins = Logins(time.time)
         services = HostServices(
             loop=self.plan,
             tokens=self.tokens,
+            logins=self.logins,
             series=self.series,
             run_logs=self.run_logs,
             profiler=self.profiler,

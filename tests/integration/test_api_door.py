@@ -27,8 +27,8 @@ from starlette.routing import Route
 from gswarm.datapool.manifest import ingest_folder
 from gswarm.domain.config import HostConfig
 from gswarm.domain.errors import GswarmError, StorageError, TooManyAttemptsError
-from gswarm.host import http_protocol
-from gswarm.host.api import logins, shield, sse
+from gswarm.host import http_protocol, logins
+from gswarm.host.api import shield, sse
 from gswarm.host.api.app import PREFIX
 from gswarm.host.audit import AuditKind
 from gswarm.sdk import Host
@@ -175,7 +175,7 @@ def test_a_login_and_its_streams_end_with_the_token(api: ApiHost) -> None:
             host.revoke_token(made["id"])
             assert [list(one) for one in lines] == [[""], [""]], "both streams ended"
             assert client.get("/auth/whoami").status_code == 401
-            assert len(api.gate.logins) == 0
+            assert len(api.logins) == 0
 
 
 BIG_BYTES = 64 * 1024 * 1024

@@ -26,7 +26,8 @@ from gswarm.domain.plan import Checkpoint, Failure, JobKind, RunSize
 from gswarm.domain.spec import Durability
 from gswarm.host.api.app import PREFIX, ROUTES, create_app
 from gswarm.host.audit import AuditLog
-from gswarm.host.auth import TokenStore
+from gswarm.host.auth import Principal, TokenStore
+from gswarm.host.logins import Logins
 from gswarm.host.rights import PoolRights
 from gswarm.host.services import HostServices
 from gswarm.profiler.run_logs import RunLogStore
@@ -174,6 +175,7 @@ async def _look_at_everything(host: Rig, folder: Path, logs: RunLogStore) -> Non
     services = HostServices(
         loop=host.loop,
         tokens=tokens,
+        logins=Logins(host.clock.now_s),
         series=host.series,
         run_logs=logs,
         profiler=profiler,
@@ -207,7 +209,7 @@ class _Anybody:
     """Tokens are not what is tested here."""
 
     def authenticate(self, _bearer: str) -> Any:
-        return type("Principal", (), {"token_id": "t", "role": "admin"})()
+        return Principal("t", "admin")
 
     principal = authenticate
 

@@ -7,6 +7,7 @@ import json
 import threading
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from starlette.datastructures import Headers
@@ -21,12 +22,12 @@ from gswarm.domain.errors import (
 )
 from gswarm.domain.printable import printable
 from gswarm.domain.strict_json import DEPTH_MAX, check_text, load_json
-from gswarm.host.api import logins as logins_module
+from gswarm.host import logins as logins_module
 from gswarm.host.api.gate import Caller, Gate
-from gswarm.host.api.logins import IDLE_MAX_S, LIFE_MAX_S, LOGINS_PER_TOKEN_MAX, Logins, digest_of
 from gswarm.host.api.names import AllowedNames
 from gswarm.host.api.throttle import FAILURES_MAX, FailureThrottle
 from gswarm.host.door import Visits
+from gswarm.host.logins import IDLE_MAX_S, LIFE_MAX_S, LOGINS_PER_TOKEN_MAX, Logins, digest_of
 from manual_clock import ManualClock
 
 
@@ -167,9 +168,37 @@ def test_a_login_ends_idle_at_its_age_and_when_told() -> None:
     assert len(logins) == 0
 
 
-def test_ids_of_logins_are_random_and_not_kept() -> None:
-    logins = Logins(Time())
+def test_logins_last_over_a_restart(tmp_path: Path) -> None:
+    clock, path = Time(), tmp_path / "logins.json"
+    logins = Logins(clock, path)
+    used, idle, ended = (logins.begin(token) for token in ("t1", "t2", "t3"))
+    logins.end(digest_of(ended))
+    clock.time_s += IDLE_MAX_S - 1
+    assert logins.token_of(digest_of(used)) == "t1"
+    clock.time_s += 1
+    again = Logins(clock, path)
+    assert again.token_of(digest_of(used)) == "t1"
+    for login_id in (idle, ended):
+        with pytest.raises(UnauthenticatedError):
+            again.token_of(digest_of(login_id))
+    assert path.stat().st_mode & 0o077 == 0
+    assert used not in path.read_text()
+
+
+def test_logins_that_cannot_be_read_have_ended(tmp_path: Path) -> None:
+    path = tmp_path / "logins.json"
+    login_id = Logins(Time(), path).begin("t1")
+    for damage in (b"{", b"null", b"", b"\xff", b'{"a": 1}', b'{"a": {"token_id": "t1"}}', b"[" * 100_000):
+        path.write_bytes(damage)
+        with pytest.raises(UnauthenticatedError):
+            Logins(Time(), path).token_of(digest_of(login_id))
+
+
+def test_ids_of_logins_are_random_and_not_kept(tmp_path: Path) -> None:
+    logins = Logins(Time(), tmp_path / "logins.json")
     ids = {logins.begin(f"t{number}") for number in range(50)}
+    kept = (tmp_path / "logins.json").read_text()
+    assert not any(login_id in kept for login_id in ids)
     assert len(ids) == 50
     assert min(len(login_id) for login_id in ids) >= 43
     assert not any(login_id in repr(logins.__dict__) for login_id in ids)
@@ -294,7 +323,7 @@ class SlowTokens:
 async def test_only_so_many_strangers_wait_and_who_was_right_passes_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gswarm.host.api.gate.STRANGERS_MAX", 5)
     tokens = SlowTokens()
-    gate = Gate(tokens, Time())
+    gate = Gate(tokens, Logins(Time()), Time())
     tokens.may_end.set()
     right = Headers({"authorization": "Bearer right"})
     assert (await gate.admit("GET", right, "10.0.0.1")).who == "viewer:t1"
@@ -314,7 +343,7 @@ async def test_only_so_many_strangers_wait_and_who_was_right_passes_them(monkeyp
 
 async def test_tokens_of_one_address_are_looked_at_one_by_one_up_to_the_limit() -> None:
     tokens = SlowTokens()
-    gate = Gate(tokens, Time())
+    gate = Gate(tokens, Logins(Time()), Time())
     wrong = Headers({"authorization": "Bearer wrong"})
     waiting = [asyncio.ensure_future(gate.admit("GET", wrong, "10.0.0.1")) for _ in range(30)]
     await asyncio.sleep(0)
@@ -326,7 +355,7 @@ async def test_tokens_of_one_address_are_looked_at_one_by_one_up_to_the_limit() 
 
 async def test_many_right_tokens_of_one_address_at_once_are_no_failures() -> None:
     tokens = SlowTokens()
-    gate = Gate(tokens, Time())
+    gate = Gate(tokens, Logins(Time()), Time())
     waiting = [
         asyncio.ensure_future(gate.admit("GET", Headers({"authorization": f"Bearer right{number}"}), "10.0.0.1")) for number in range(30)
     ]
@@ -355,7 +384,7 @@ async def test_a_look_that_is_broken_off_counts() -> None:
 
 async def test_what_a_caller_does_ends_when_its_token_expires_or_is_revoked() -> None:
     clock = ManualClock(100.0)
-    gate = Gate(SlowTokens(), clock.now_s)
+    gate = Gate(SlowTokens(), Logins(clock.now_s), clock.now_s)
     gate._visits = Visits(clock)
 
     async def read(caller: Caller, stays: bool = False) -> str:

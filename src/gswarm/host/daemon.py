@@ -36,6 +36,7 @@ from gswarm.host.journal.snapshot import open_state
 from gswarm.host.journal.sqlite import SqliteJournal
 from gswarm.host.last_words import LastWords
 from gswarm.host.locks import DirectoryLock
+from gswarm.host.logins import Logins
 from gswarm.host.pool import PoolServer
 from gswarm.host.profiler_services import open_profiler, open_samples
 from gswarm.host.profiler_sessions import ProfilerSessions
@@ -159,6 +160,7 @@ async def _start(cls: type[Host], config: HostConfig, insecure: bool, clock: Clo
     services = HostServices(
         loop=core.loop,
         tokens=tokens,
+        logins=await asyncio.to_thread(Logins, time.time, paths.host / "logins.json"),
         series=series,
         run_logs=run_logs,
         profiler=profiler,

@@ -10,6 +10,7 @@ from gswarm.domain.config import HostConfig
 from gswarm.host.alerts import AlertDesk
 from gswarm.host.audit import AuditLog
 from gswarm.host.auth import TokenStore
+from gswarm.host.logins import Logins
 from gswarm.host.loop import PlanLoop
 from gswarm.host.profiler_services import ProfilerServices
 from gswarm.host.rights import PoolRights
@@ -25,6 +26,7 @@ class HostServices:
 
     loop: PlanLoop
     tokens: TokenStore
+    logins: Logins
     series: SeriesStore
     run_logs: RunLogStore
     profiler: ProfilerServices

@@ -14,7 +14,7 @@ const RETRIES = 2;
 const client: QueryClient = new QueryClient({
   queryCache: new QueryCache({
     onError: (error) => {
-      // A login ends with the host's process: the page stays as it is and asks for another one.
+      // The login has ended: the page stays as it is and asks for another one.
       if (error instanceof ApiError && error.status === 401) client.setQueryData(whoamiQuery.queryKey, null);
     },
   }),

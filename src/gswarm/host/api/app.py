@@ -164,7 +164,7 @@ def create_app(services: HostServices) -> FastAPI:
     ``app.state.streams.close()`` ends the open event streams; call it before the server waits for open requests.
     """
     app = bare_app(services.version)
-    gate = Gate(services.tokens, services.clock)
+    gate = Gate(services.tokens, services.logins, services.clock)
     app.state.services = services
     app.state.gate = gate
     app.state.streams = EventStreams(gate.still_stands)

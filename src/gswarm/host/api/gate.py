@@ -17,10 +17,10 @@ from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 
 from gswarm.domain.errors import ForbiddenError, UnauthenticatedError, UnavailableError
-from gswarm.host.api.logins import Logins, digest_of
 from gswarm.host.api.throttle import FailureThrottle
 from gswarm.host.clock import SystemClock
 from gswarm.host.door import Visit, Visits
+from gswarm.host.logins import Logins, digest_of
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 CSRF_HEADER = "x-gswarm-csrf"
@@ -82,9 +82,9 @@ class Caller:
 class Gate:
     """Lets callers in, or not. Wrong tokens are counted by address; a cookie's id is too long to be guessed and is not."""
 
-    def __init__(self, tokens: Tokens, clock: Callable[[], float]) -> None:
+    def __init__(self, tokens: Tokens, logins: Logins, clock: Callable[[], float]) -> None:
         self._tokens = tokens
-        self.logins = Logins(clock)
+        self._logins = logins
         self.throttle = FailureThrottle(clock)
         self._known: OrderedDict[bytes, None] = OrderedDict()
         self._visits = Visits(SystemClock())
@@ -116,8 +116,13 @@ class Gate:
     async def log_in(self, bearer: str, address: str) -> tuple[str, Caller]:
         """A new login with a token: its id for the cookie, and who it is. Raises like ``admit``, and LimitError."""
         caller = await self._by_token(bearer, address)
-        login_id = self.logins.begin(caller.token_id)
+        login_id = await asyncio.to_thread(self._logins.begin, caller.token_id)
         return login_id, replace(caller, login=digest_of(login_id))
+
+    async def log_out(self, caller: Caller) -> None:
+        """Ends the login that the caller came with, if there is one. Its token is not ended by this."""
+        if caller.login is not None:
+            await asyncio.to_thread(self._logins.end, caller.login)
 
     @contextmanager
     def inside(self, caller: Caller) -> Iterator[Visit]:
@@ -132,7 +137,7 @@ class Gate:
         self._ended[token_id] = None
         if len(self._ended) > ENDED_MAX:
             self._ended.popitem(last=False)
-        self.logins.end_of_token(token_id)
+        self._logins.end_of_token(token_id)
         self._visits.show_out(token_id, lambda: _token_ended(token_id, "was revoked"))
 
     async def still_stands(self, caller: Caller) -> bool:
@@ -176,11 +181,11 @@ class Gate:
             self._strangers -= 1
 
     async def _by_login(self, digest: str) -> Caller:
-        token_id = self.logins.token_of(digest)
+        token_id = await asyncio.to_thread(self._logins.token_of, digest)
         try:
             principal = await asyncio.to_thread(self._tokens.principal, token_id)
         except UnauthenticatedError:
-            self.logins.end_of_token(token_id)
+            self._logins.end_of_token(token_id)
             raise
         return _caller(principal, digest)
 

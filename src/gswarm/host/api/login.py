@@ -7,12 +7,12 @@ from fastapi import Request, Response
 from gswarm.host.api import models
 from gswarm.host.api.deps import CallerDep, GateDep, Note, StreamsDep
 from gswarm.host.api.gate import COOKIES, Caller
-from gswarm.host.api.logins import LIFE_MAX_S
 from gswarm.host.api.shield import address_of
+from gswarm.host.logins import LIFE_MAX_S
 
 
 async def log_in(request: Request, response: Response, gate: GateDep, note: Note, body: models.LoginRequest) -> models.PrincipalView:
-    """Exchange a token for a cookie. It ends after 12 hours without use, after 7 days, with the token, and with the host's process."""
+    """Exchange a token for a cookie. It ends after 12 hours without use, after 7 days, and with the token."""
     login_id, caller = await gate.log_in(body.token, address_of(request.scope))
     note.caller = caller
     is_secure = request.url.scheme == "https" or request.headers.get("origin", "").startswith("https://")
@@ -24,9 +24,8 @@ async def log_in(request: Request, response: Response, gate: GateDep, note: Note
 
 async def log_out(response: Response, gate: GateDep, streams: StreamsDep, caller: CallerDep) -> models.PrincipalView:
     """End the login that the cookie names, and its event streams. A token is not ended by this."""
-    if caller.login is not None:
-        gate.logins.end(caller.login)
-        streams.look_again(caller.token_id)
+    await gate.log_out(caller)
+    streams.look_again(caller.token_id)
     for name in COOKIES:
         response.delete_cookie(name, secure=name == COOKIES[0], httponly=True, samesite="strict")
     return _view(caller)

@@ -33,8 +33,8 @@ from gswarm.wire.tls import CertificateAuthority
 COPY_TRIES = 3
 """While the copy is made the host may replace the snapshot that it needs; then it is made again."""
 FOLDERS = ("host", "series", "logs")
-ABSENT = frozenset({"lock", "endpoint.json", "last_words.json"})
-"""What belongs to the running process."""
+ABSENT = frozenset({"lock", "endpoint.json", "last_words.json", "logins.json"})
+"""What belongs to the running process, and who is logged in: a host that is restored asks everybody again."""
 PLAN = Path("host/journal.db")
 _DATABASE, _BESIDE = ".db", ("-wal", "-shm", "-journal", ".partial")
 
