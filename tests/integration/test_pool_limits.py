@@ -150,6 +150,17 @@ async def test_so_many_strangers_in_all_and_members_take_no_place(door: PoolDoor
             assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
 
 
+# ---- how odd -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [b"/v1/ca", b"/v1/nothing", b"/v1/renew"])
+async def test_an_expectation_that_nobody_can_meet_is_refused(door: PoolDoor, path: bytes) -> None:
+    connection = await connect(door)
+    async with held(connection):
+        connection[1].write(b"GET " + path + b" HTTP/1.1\r\nHost: x\r\nExpect: \xa0x\r\n\r\n")
+        assert (await ended(connection)).startswith(b"HTTP/1.1 417 ")
+
+
 # ---- how many tries ----------------------------------------------------------------------------------------------------------
 
 

@@ -1,17 +1,29 @@
-"""Tokens, signing requests and certificates from strangers: whatever the bytes, a typed refusal or the right answer."""
+"""Tokens, signing requests, certificates and requests from strangers: whatever the bytes, a typed refusal or the right answer."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
+import socket
+import ssl
 import string
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 import pytest
+from blake3 import blake3
 from cryptography import x509
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pool_door import PoolDoor, pool_door
 
 from gswarm.domain.errors import GswarmError, InvalidInputError, UnauthenticatedError
+from gswarm.host import pool
 from gswarm.wire.certificates import (
     CertificateAuthority,
     check_client_name,
@@ -22,7 +34,7 @@ from gswarm.wire.certificates import (
     server_name,
 )
 from gswarm.wire.convert import decode_reach_reply, decode_reach_request, encode_reach_reply, encode_reach_request
-from gswarm.wire.tls import peer_name_from_ssl
+from gswarm.wire.tls import client_ssl_context, peer_name_from_ssl
 from gswarm.wire.token import ApiToken, JoinToken
 
 AUTHORITY = CertificateAuthority.create("c1")
@@ -132,3 +144,110 @@ def test_questions_about_reach_survive_the_wire_and_anything_else_is_refused(dat
 def test_a_certificate_ends_when_it_says() -> None:
     expires_at = x509.load_pem_x509_certificate(CERT).not_valid_after_utc
     assert datetime.fromtimestamp(peer_of(CERT).expires_at_s, UTC) == expires_at
+
+
+# ---- the port of the host's pool ------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Port:
+    """Raw requests to a pool's port, as a stranger or as a client."""
+
+    door: PoolDoor
+    contexts: dict[bool, ssl.SSLContext]
+
+    def ask(self, request: bytes, is_member: bool) -> bytes:
+        """What comes back until the connection ends."""
+        answer = b""
+        with (
+            socket.create_connection(("127.0.0.1", self.door.server.port), timeout=20) as plain,
+            self.contexts[is_member].wrap_socket(plain, server_hostname="gswarm-host") as connection,
+            contextlib.suppress(ConnectionResetError, BrokenPipeError, ssl.SSLEOFError),
+        ):
+            connection.sendall(request)
+            while piece := connection.recv(65536):
+                answer += piece
+        return answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Port]:
+    """In a thread, with an event loop of its own."""
+    started: Future[Port] = Future()
+    stopping = asyncio.Event()
+    loop = asyncio.new_event_loop()
+
+    async def serve() -> None:
+        try:
+            async with pool_door(tmp_path_factory.mktemp("port")) as door:
+                door.put(b"bytes")
+                member = await asyncio.to_thread(door.member, "a")
+                started.set_result(Port(door, {True: client_ssl_context(member), False: door.anyone()}))
+                await stopping.wait()
+        except Exception as error:
+            started.set_exception(error)
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        yield started.result(20)
+    finally:
+        loop.call_soon_threadsafe(stopping.set)
+        thread.join(20)
+        loop.close()
+
+
+lines = st.text(st.characters(codec="latin-1", exclude_categories=["Cc"]), max_size=40)
+places = st.sampled_from(["0" * 64, blake3(b"bytes").hexdigest(), "missing", "%00", "..%2f..", "%ff"]) | lines.map(
+    lambda text: quote(text, safe="%/")
+)
+targets = st.builds(
+    lambda path, place, query: path.replace("{digest}", place) + query,
+    st.sampled_from(sorted({path for _, path in pool.ROUTES}))
+    | st.sampled_from(["/", "*", "/v1/{digest}", "//v1/ca", "http://x/v1/{digest}"]),
+    places,
+    st.sampled_from(["", "?upload=1", "?verify=1", "?offset=9", "?offset=-1", "?offset=%00", "?" + "x" * 9_000]),
+)
+headers = st.dictionaries(
+    st.sampled_from(
+        ["Range", "Content-Type", "Content-Encoding", "Expect", "Accept", "Authorization", "Origin", "Upgrade", "Host", "X" * 9_000]
+    ),
+    lines | st.sampled_from(["bytes=0-", "bytes=9-1", "bytes=1-1,2-2", "application/json; charset=utf-16", "gzip", "100-continue"]),
+    max_size=3,
+)
+texts_of_join = st.fixed_dictionaries(
+    {}, optional={name: texts | st.none() | st.integers() for name in ("token", "name", "csr", "version")} | {"more": st.just([[]] * 99)}
+)
+bodies = st.binary(max_size=60) | (texts_of_join | st.lists(texts, max_size=3) | st.integers()).map(
+    lambda found: json.dumps(found).encode()
+)
+
+
+def framed(body: bytes, is_chunked: bool) -> bytes:
+    if is_chunked:
+        return b"Transfer-Encoding: chunked\r\n\r\n" + (b"%x\r\n%s\r\n" % (len(body), body) if body else b"") + b"0\r\n\r\n"
+    return b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.sampled_from(sorted({method for method, _ in pool.ROUTES})) | st.sampled_from(["OPTIONS", "CONNECT", "DELETE", "X"]),
+    targets,
+    headers,
+    bodies,
+    st.booleans(),
+    st.booleans(),
+)
+def test_any_request_to_the_pools_port_is_answered_or_refused(
+    port: Port, method: str, target: str, named: dict[str, str], body: bytes, is_chunked: bool, is_member: bool
+) -> None:
+    head = "".join(f"{line}\r\n" for line in (f"{method} {target} HTTP/1.1", *(f"{name}: {text}" for name, text in named.items())))
+    answer = port.ask(head.encode("latin-1") + b"Connection: close\r\n" + framed(body, is_chunked), is_member)
+    assert b"200" <= answer.partition(b" ")[2][:3] < b"500", answer
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.binary(max_size=200), st.booleans())
+def test_any_bytes_to_the_pools_port_are_answered_or_refused(port: Port, data: bytes, is_member: bool) -> None:
+    answer = port.ask(data + b"\r\n\r\nGET /v1/ca HTTP/1.1\r\nConnection: close\r\n\r\n", is_member)
+    assert b"200" <= answer.partition(b" ")[2][:3] < b"500", answer

@@ -13,7 +13,7 @@ from aiohttp import web
 from gswarm.client.peer_rights import PeerRights
 from gswarm.datapool.layout import checked_digest
 from gswarm.datapool.store import BlobStore
-from gswarm.datapool.transfer import KEPT_OPEN_S, pool_routes, refusal, refuse_packed
+from gswarm.datapool.transfer import KEPT_OPEN_S, open_server, pool_routes, refusal
 from gswarm.domain.errors import ForbiddenError, GswarmError, StorageError, UnavailableError
 from gswarm.domain.ids import ClientName
 from gswarm.wire.listener import Listener, open_socket
@@ -66,12 +66,10 @@ class DataServer:
         Raises:
             StorageError: the address or port cannot be used; before the first call that worked nothing is served.
         """
-        if self._runner.server is None:
-            await self._runner.setup()
-        assert self._runner.server is not None
+        server = await open_server(self._runner)
         if self._listener is None or bind != self._bind:
             try:
-                listener = Listener(open_socket(bind, port), self._runner.server, self._context)
+                listener = Listener(open_socket(bind, port), server, self._context)
             except OSError as error:
                 if self._listener is None:
                     await self._runner.cleanup()
@@ -95,8 +93,6 @@ class DataServer:
     @web.middleware
     async def _admit(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Whatever is asked for, the caller is of this cluster, and its certificate has not ended since it connected."""
-        if (packed := refuse_packed(request)) is not None:
-            return packed
         try:
             if self._context is None and not is_loopback(_PORT.sub("", request.headers.get("Host", "")).strip("[]")):
                 # A page in a browser may have pointed its own name here.

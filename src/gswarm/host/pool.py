@@ -15,7 +15,7 @@ from aiohttp import web
 from gswarm import __version__
 from gswarm.datapool.layout import checked_digest
 from gswarm.datapool.store import BlobStore
-from gswarm.datapool.transfer import KEPT_OPEN_S, pool_routes, refusal, refuse_packed
+from gswarm.datapool.transfer import KEPT_OPEN_S, open_server, pool_routes, refusal
 from gswarm.domain.errors import (
     ConflictError,
     ForbiddenError,
@@ -129,12 +129,10 @@ class PoolServer:
         Raises:
             ConflictError: the port is in use; another may be tried.
         """
-        if self._runner.server is None:
-            await self._runner.setup()
-        assert self._runner.server is not None
+        server = await open_server(self._runner)
         self._names = AllowedNames(bind, (bind,))
         try:
-            self._listener = Listener(open_socket(bind, port), self._runner.server, self._context, self._is_known)
+            self._listener = Listener(open_socket(bind, port), server, self._context, self._is_known)
         except OSError as error:
             raise listen_error("pool", bind, port, error) from error
         self.port = self._listener.port
@@ -158,8 +156,6 @@ class PoolServer:
     @web.middleware
     async def _admit(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Lets in clients of this cluster by the certificate of the connection. What is not open is closed, also what does not exist."""
-        if (refused := refuse_packed(request)) is not None:
-            return refused
         try:
             if self._context is None:
                 host = request.headers.get("Host", "")

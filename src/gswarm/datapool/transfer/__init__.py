@@ -13,6 +13,6 @@ Refusals are ``application/problem+json`` with the error's ``code``, ``detail`` 
 
 from gswarm.datapool.transfer.client import PoolClient, RetryPolicy
 from gswarm.datapool.transfer.http import Source
-from gswarm.datapool.transfer.server import KEPT_OPEN_S, pool_routes, refusal, refuse_packed
+from gswarm.datapool.transfer.server import KEPT_OPEN_S, open_server, pool_routes, refusal
 
-__all__ = ["KEPT_OPEN_S", "PoolClient", "RetryPolicy", "Source", "pool_routes", "refusal", "refuse_packed"]
+__all__ = ["KEPT_OPEN_S", "PoolClient", "RetryPolicy", "Source", "open_server", "pool_routes", "refusal"]

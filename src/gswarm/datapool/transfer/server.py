@@ -271,15 +271,37 @@ def _offset(text: str) -> int:
     return int(text)
 
 
-def refuse_packed(request: web.Request) -> web.Response | None:
-    """The refusal of a compressed body, if it is one: those cost their sender little and us much. The server must not unpack by itself
-    (``auto_decompress=False``)."""
-    if all(value.strip().lower() in ("", "identity") for value in request.headers.getall("Content-Encoding", ())):
-        return None
-    error = InvalidInputError("compressed bodies are not taken", "send the body as it is, without Content-Encoding")
-    refused = refusal(error, status=415)
-    refused.force_close()
-    return refused
+async def open_server(runner: web.AppRunner) -> web.Server:
+    """The runner's server, set up when it is first asked for.
+
+    Before anything looks at where a request goes, it refuses compressed bodies, which cost their sender little and us much,
+    and expectations that nobody can meet, over which aiohttp stumbles. The runner must not unpack by itself (``auto_decompress=False``).
+    """
+    is_new = runner.server is None
+    if is_new:
+        await runner.setup()
+    server = runner.server
+    assert server is not None
+    if is_new:
+        server.request_handler = _strict(server.request_handler)
+    return server
+
+
+def _strict(
+    answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        if any(value.strip().lower() not in ("", "identity") for value in request.headers.getall("Content-Encoding", ())):
+            error = InvalidInputError("compressed bodies are not taken", "send the body as it is, without Content-Encoding")
+            refused = refusal(error, status=415)
+        elif request.headers.get("Expect", "100-continue").lower() != "100-continue":
+            refused = refusal(InvalidInputError("a pool does not meet this expectation", "leave Expect away"), status=417)
+        else:
+            return await answer(request)
+        refused.force_close()
+        return refused
+
+    return handle
 
 
 def refusal(error: GswarmError, status: int | None = None) -> web.Response:
