@@ -245,7 +245,7 @@ def test_the_command_line_leads_through_a_session(api: ApiHost, tmp_path: Path, 
     assert "session night runs" in cli("start", "--name", "night", "--interval", "200ms", "--metric", "gpu_power")
     assert api.profiler.sessions.intervals() == (("*", 1.0), ("gpu_power", 0.2))
     measure(api, 1, time.time(), rows=1)
-    assert "1 clients are measured, with 1 GPUs" in cli("status")
+    assert "1 client is measured, with 1 GPU" in cli("status")
     assert cli("list", "-o", "quiet").split() == ["night"]
     assert "1 values" in cli("stop", "night")
     shown = cli("show", "night")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from enum import StrEnum
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import Annotated
 
 import typer
 
+from gswarm.cli import profiler_arguments as arguments
 from gswarm.cli import top
 from gswarm.cli.output import Column, Format, Json, Output, column, duration, moment, number, print_json, say, show_item, show_rows, size
 from gswarm.cli.reach import open_host
-from gswarm.cli.token import parse_duration
-from gswarm.domain.errors import StorageError
+from gswarm.domain.errors import InvalidInputError, StorageError
 
 app = typer.Typer(no_args_is_help=True, help="What machines and GPUs do.")
 app.command("top")(top.top)
@@ -33,16 +34,18 @@ def start(
     name: Annotated[str, typer.Option("--name", help="Of the session.")],
     interval: Annotated[str, typer.Option("--interval", help="Between samples: 100ms to 1s.")] = "1s",
     metric: Annotated[
-        list[str] | None, typer.Option("--metric", help="Only this metric, as M or with an interval of its own, M=100ms; may repeat.")
+        list[str] | None, typer.Option("--metric", help="Only these metrics: M,M or with intervals of their own M=100ms,M; may repeat.")
     ] = None,
-    client: Annotated[list[str] | None, typer.Option("--client", help="Only this client; may repeat.")] = None,
+    client: Annotated[list[str] | None, typer.Option("--client", help="Only these clients: C,C; may repeat.")] = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Begin a session: a named range of time in which clients sample at its interval."""
+    name, usual_s, clients = arguments.session_name(name), arguments.interval_s(interval), arguments.separate(client)
     with open_host() as host:
-        own = {one.partition("=")[0]: one.partition("=")[2] for one in metric or ()}
-        intervals_s = {metric: _interval_s(text) for metric, text in own.items() if text}
-        session = host.start_profiler(name, _interval_s(interval), list(own), client or (), metric_intervals_s=intervals_s)
+        metrics = arguments.metrics(host, metric)
+        intervals_s = {name: seconds for name, seconds in metrics.items() if seconds is not None}
+        session = host.start_profiler(name, usual_s, list(metrics), clients, metric_intervals_s=intervals_s)
+        arguments.warn_of_strangers(host, clients)
     _tell(output, session, f"session {name} runs, sampled every {_intervals(session)}; end it with: gswarm profiler stop {name}")
 
 
@@ -54,11 +57,6 @@ def _tell(output: Format, session: Json, text: str) -> None:
             print(session["name"])
         case Format.TABLE:
             say(output, text)
-
-
-def _interval_s(text: str) -> float:
-    """As other durations, and also milliseconds."""
-    return parse_duration(text.removesuffix("ms")) / 1000 if text.endswith("ms") else parse_duration(text)
 
 
 def _intervals(session: Json, names_max: int = 100) -> str:
@@ -84,20 +82,38 @@ def stop(name: Name, output: Output = Format.TABLE) -> None:
 
 @app.command("status")
 def status(output: Output = Format.TABLE) -> None:
-    """Show the sessions that run, and which devices are measured."""
+    """Show the sessions that run, and how much is measured now."""
     with open_host() as host:
         running = [session for session in host.profiler_sessions() if session["state"] == "running"]
-        devices = host.profiler_devices()
+        measured = _measured(host.profiler_devices(), host.profiler_latest(top.METRICS))
+    clients, gpus = len({device["client"] for device in measured}), sum(device["kind"] == "gpu" for device in measured)
     match output:
         case Format.JSON:
-            print_json({"sessions": running, "devices": len(devices), "clients": len({device["client"] for device in devices})})
+            print_json({"sessions": running, "devices": len(measured), "clients": clients, "gpus": gpus})
         case Format.QUIET:
             for session in running:
                 print(session["name"])
         case Format.TABLE:
-            gpus = sum(device["kind"] == "gpu" for device in devices)
-            say(output, f"{len({device['client'] for device in devices})} clients are measured, with {gpus} GPUs")
+            verb = "client is" if clients == 1 else "clients are"
+            say(output, f"{clients} {verb} measured, with {gpus} GPU{'s' if gpus != 1 else ''}")
             show_rows(output, running, _COLUMNS, key="name", empty="no session runs")
+
+
+def _measured(devices: list[Json], latest: Json) -> list[Json]:
+    """Those of which any sensor answers now: others belong to a client that is gone, or are gone themselves."""
+    answering = {
+        (series["client"], series["device"])
+        for series in latest["series"]
+        if not series["owner"] and any(value is not None for value in series["values"].values())
+    }
+    return [device for device in devices if (device["client"], device["device"]) in answering]
+
+
+@app.command("metrics")
+def list_metrics(output: Output = Format.TABLE) -> None:
+    """Show what can be measured, with units. A machine has what its sensors have."""
+    with open_host() as host:
+        show_rows(output, host.profiler_metrics(), _METRIC_COLUMNS, key="name")
 
 
 @app.command("list")
@@ -149,10 +165,13 @@ def export(
     format: Annotated[
         ExportFormat, typer.Option("--format", help="csv, parquet and json hold every sample; html is a report.")
     ] = ExportFormat.CSV,
-    to: Annotated[Path | None, typer.Option("--to", help="The file; by default SESSION.FORMAT here.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="The file, - for standard output; by default SESSION.FORMAT here.")] = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Write a session's samples, or a report about it, to a file."""
+    if to == Path("-"):
+        _export_to_stdout(name, format)
+        return
     path = to if to is not None else Path(f"{name}.{format}")
     temporary = path.with_name(path.name + ".part")
     length = 0
@@ -173,6 +192,21 @@ def export(
             print(path)
         case Format.TABLE:
             say(output, f"{path} has {size(length)}")
+
+
+def _export_to_stdout(name: str, format: ExportFormat) -> None:
+    """The bytes and nothing else."""
+    if format is ExportFormat.PARQUET and sys.stdout.isatty():
+        raise InvalidInputError("Parquet is nothing that a terminal can show", "redirect it to a file, or name one with --to")
+    with open_host() as host:
+        try:
+            for piece in host.export_profiler_session(name, format):
+                sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+        except BrokenPipeError:
+            raise  # whoever reads has enough
+        except OSError as error:
+            raise StorageError(f"standard output cannot be written: {error.strerror}", "name a file with --to") from error
 
 
 def _length_s(session: Json) -> float:
@@ -198,6 +232,7 @@ _COLUMNS = [
     column("clients", "clients"),
     number("values", "samples"),
 ]
+_METRIC_COLUMNS = [column("metric", "name"), column("unit", "unit"), column("of", "group"), column("what", "help")]
 _RUN_COLUMNS = [
     column("run", "run"),
     column("name", "name"),

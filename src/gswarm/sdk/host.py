@@ -200,6 +200,11 @@ class Host:
     def client(self, name: str) -> Json:
         return self._get(f"/clients/{_part(name)}")
 
+    def profiler_metrics(self) -> list[Json]:
+        """Everything that can be measured, with units."""
+        found: list[Json] = self._get("/profiler/metrics")["items"]
+        return found
+
     def profiler_devices(self) -> list[Json]:
         """Every device that clients have described, with the processes that use it."""
         found: list[Json] = self._get("/profiler/devices")["items"]
