@@ -351,8 +351,8 @@ class AuditView(Model):
 
     number: int
     at: float
-    who: str = Field(description="``role:token id``; - for callers that nobody knows.")
-    via: str = Field(description="token, login, or -.")
+    who: str = Field(description="``role:token id``, ``client:name`` by its certificate; - for callers that nobody knows.")
+    via: str = Field(description="token, login, certificate, or -.")
     address: str = Field(description="Of the other end of the connection: a proxy's, where one stands between.")
     method: str
     path: str
