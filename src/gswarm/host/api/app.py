@@ -106,6 +106,7 @@ ROUTES = (
     ApiRoute("POST", "/clients/{name}/disconnect", OPERATOR, clients.disconnect_client),
     ApiRoute("POST", "/clients/{name}/revoke", ADMIN, clients.revoke_client),
     ApiRoute("GET", "/queue", VIEWER, queue.list_jobs),
+    ApiRoute("GET", "/queue/runs", VIEWER, queue.list_waiting),
     ApiRoute("GET", "/queue/{job}", VIEWER, queue.get_job),
     ApiRoute("GET", "/pool", VIEWER, pool_overview.pool_overview),
     ApiRoute("GET", "/pool/manifests", VIEWER, pool_overview.pool_manifests),

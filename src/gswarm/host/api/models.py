@@ -295,6 +295,23 @@ class SlotView(Model):
     explanation: str = Field(description="Why it trains what it trains, or nothing.")
 
 
+class WaitingView(Model):
+    run: str
+    name: str
+    experiment: str
+    place: int = Field(description="1 is next.")
+    position: int = Field(description="Committed optimizer steps.")
+    total_steps: int
+    since: float | None = Field(description="When it last left a slot, or was made if it never had one; null: not known.")
+    code: str = Field(description="Why it waits, for programs.")
+    text: str = Field(description="Why it waits, for people.")
+
+
+class WaitingList(Model):
+    items: list[WaitingView]
+    total: int = Field(description="Runs that wait, those that are not listed too.")
+
+
 class ClientView(Model):
     name: str
     state: str
