@@ -21,7 +21,8 @@ from gswarm.cli.main import app
 from gswarm.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from gswarm.domain.ids import ClientName
 from gswarm.domain.samples import DeviceInfo, DeviceProcess, SampleBatch, SampleColumns
-from gswarm.host.chronicle import Chronicle, Note, SlotSpan
+from gswarm.host.chronicle import Chronicle, Note
+from gswarm.host.slot_book import SlotSpan
 from gswarm.sdk import Host
 
 METRICS = ("gpu_power", "gpu_memory_used", "gpu_utilization")
@@ -207,7 +208,7 @@ def test_the_chronicle_goes_on_after_a_restart(api: ApiHost, tmp_path: Path) -> 
         await api.profiler.chronicle.close()
         other = Chronicle(api.root / "chronicle.db", api.plan, time.time)
         other.start()
-        found = other.notes(0, time.time()), other.spans(0, time.time())
+        found = other.notes(0, time.time()).items, other.spans(0, time.time())
         await other.close()
         return found
 
@@ -224,7 +225,7 @@ def test_a_damaged_chronicle_is_begun_anew(api: ApiHost, tmp_path: Path) -> None
 
     async def opened() -> list[Note]:
         chronicle = Chronicle(path, api.plan, time.time)
-        notes = chronicle.notes(0, time.time())
+        notes = chronicle.notes(0, time.time()).items
         await chronicle.close()
         return notes
 

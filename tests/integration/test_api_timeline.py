@@ -20,7 +20,7 @@ from gswarm.domain.messages import StepMetrics
 from gswarm.domain.plan import Failure
 from gswarm.domain.samples import SampleBatch, SampleColumns
 from gswarm.host import chunk_book
-from gswarm.host.chunk_book import ChunkBook, Outcome, read_chunks
+from gswarm.host.chunk_book import ChunkBook, Outcome, read_chunks, write_chunks
 from gswarm.scheduler.events import ChunkFailed, ChunkTrained
 
 
@@ -135,13 +135,13 @@ def test_a_chunk_whose_end_is_heard_late_is_no_dropped_one(api: ApiHost) -> None
     api.train(run)
     book.look_at(api.state, [slot], 20.0)
     book.take(ChunkTrained(CLIENT, RunId(run), generation, 4, 0.5), 19.0)
-    book.write(database)
+    write_chunks(database, book.take_changed())
     first, second = read_chunks(database, 0.0, 100.0, 10)
     assert (first.begun_s, first.ended_s, first.to_step, first.outcome) == (10.0, 19.0, 4, Outcome.TRAINED)
     assert (second.begun_s, second.ended_s, second.outcome) == (20.0, None, Outcome.TRAINING)
     again = ChunkBook(database)
     again.look_at(api.state, [slot], 30.0)
-    assert not again.has_news, "what was open before a restart goes on"
+    assert not again.take_changed(), "what was open before a restart goes on"
 
 
 def test_charts_show_the_shares_of_chosen_owners_and_devices_as_ever(api: ApiHost) -> None:

@@ -148,7 +148,11 @@ def show(name: Name, output: Output = Format.TABLE) -> None:
         show_rows(output, summary["runs"], _RUN_COLUMNS, key="run", empty="no run had a slot in it")
         if summary["bubbles"]:
             print()
+            show_rows(output, summary["causes"], _CAUSE_COLUMNS, key="cause")
+            print()
             show_rows(output, summary["bubbles"], _BUBBLE_COLUMNS, key="device")
+        if summary["left_out"]:
+            say(output, f"and {summary['left_out']:,} shorter ones")
 
 
 @app.command("delete")
@@ -243,6 +247,12 @@ _RUN_COLUMNS = [
     Column("memory, peak", lambda row: _bytes(row, "memory_peak_bytes"), right=True),
     Column("utilisation", lambda row: _share(row, "utilization_mean"), right=True),
     Column("idle", lambda row: _share(row, "idle_share"), right=True),
+]
+_CAUSE_COLUMNS = [
+    Column("idle slots because of", lambda row: row["cause"].replace("_", " ")),
+    Column("time", lambda row: duration(row["total_s"]), right=True),
+    number("times", "count"),
+    Column("longest", lambda row: duration(row["longest_s"]), right=True),
 ]
 _BUBBLE_COLUMNS = [
     column("client", "client"),

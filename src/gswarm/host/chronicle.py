@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from gswarm.domain.errors import GswarmError, StorageError
-from gswarm.domain.ids import ClientName, ExperimentId, RunId, SlotId
-from gswarm.host import chunk_book
+from gswarm.domain.errors import GswarmError, InvalidInputError, StorageError
+from gswarm.domain.ids import ExperimentId, RunId, SlotId
+from gswarm.host import chunk_book, slot_book
 from gswarm.host.chunk_book import ChunkBook, ChunkTime
 from gswarm.host.journal.protocol import JournalEntry
 from gswarm.host.loop import PlanLoop
 from gswarm.host.people import describe
+from gswarm.host.slot_book import Asked, SlotBook, SlotSpan
 from gswarm.scheduler import events as e
 from gswarm.scheduler.events import Event
 
 NOTES_MAX = 1_000_000
-SPANS_MAX = 1_000_000
+CHUNKS_MAX = 1_000_000
 """The oldest go when the host starts."""
-ANSWER_MAX = 5_000
-"""Notes in an answer, the newest; spans may be four times as many."""
+NOTES_ANSWER_MAX = 5_000
+SPANS_ANSWER_MAX = 100_000
 WRITE_DELAY_S = 0.5
 TEXT_CHARS_MAX = 500
 
@@ -38,17 +40,14 @@ CREATE TABLE IF NOT EXISTS notes (
     experiment TEXT, run TEXT, client TEXT, PRIMARY KEY (seq, part)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS notes_by_time ON notes (at_s);
-CREATE TABLE IF NOT EXISTS spans (
-    slot TEXT NOT NULL, from_s REAL NOT NULL, to_s REAL, client TEXT NOT NULL, run TEXT NOT NULL, PRIMARY KEY (slot, from_s)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS spans_by_time ON spans (from_s);
+CREATE INDEX IF NOT EXISTS notes_by_kind ON notes (kind, at_s);
 CREATE TABLE IF NOT EXISTS followed (seq INTEGER NOT NULL);
 """
     + chunk_book.SCHEMA
 )
-_SPANS = "SELECT slot, client, run, from_s, to_s FROM spans WHERE from_s <= ? AND (to_s IS NULL OR to_s >= ?) ORDER BY from_s DESC LIMIT ?"
-_NOTES = """
-SELECT at_s, kind, text, experiment, run, client FROM notes WHERE at_s >= ? AND at_s <= ? ORDER BY at_s DESC, seq DESC, part DESC LIMIT ?
+_IN_RANGE = "FROM notes WHERE kind = ? AND at_s >= ? AND at_s <= ?"
+_NOTES = f"""
+SELECT at_s, seq, part, kind, text, experiment, run, client {_IN_RANGE} ORDER BY at_s DESC, seq DESC, part DESC LIMIT ?
 """
 
 
@@ -73,14 +72,11 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class SlotSpan:
-    """A run was the one that trained on a slot. ``to_s`` is ``None`` while it still does."""
+class Notes:
+    """In order of time. ``left_out`` is how many more there are, older ones of the kinds that have the most."""
 
-    slot: SlotId
-    client: ClientName
-    run: RunId
-    from_s: float
-    to_s: float | None
+    items: list[Note]
+    left_out: int
 
 
 class Chronicle:
@@ -94,19 +90,18 @@ class Chronicle:
     def __init__(self, path: Path, loop: PlanLoop, clock: Callable[[], float]) -> None:
         self._loop = loop
         self._clock = clock
+        self._path = path.absolute()
         self._mutex = threading.Lock()
-        """Of the database; the event loop's thread never waits for it once the chronicle runs."""
+        """Of the database's writer; the event loop's thread never waits for it once the chronicle runs."""
         self._database = _open(path)
-        self._open: dict[SlotId, SlotSpan] = {
-            SlotId(slot): SlotSpan(SlotId(slot), ClientName(client), RunId(run), from_s, None)
-            for slot, client, run, from_s in self._database.execute("SELECT slot, client, run, from_s FROM spans WHERE to_s IS NULL")
-        }
+        self._slots = SlotBook(self._database)
         self._chunks = ChunkBook(self._database)
         self._notes: list[tuple[int, int, Note]] = []
-        self._spans: list[SlotSpan] = []
         self._pending = threading.Lock()
-        """Of what is not yet written; held for moments."""
+        """Of the books and of what is not yet written; held for moments."""
         self._seen = 0
+        self._looked_s = 0.0
+        """When all slots were looked at last: what is seen to have changed since changed later."""
         self._task: asyncio.Task[None] | None = None
         self._writing: asyncio.Task[None] | None = None
 
@@ -116,8 +111,22 @@ class Chronicle:
         # One of another life of the journal (a restored backup) counts from its end on.
         after = min(max(row[0] or 0, self._loop.oldest), self._loop.seq)
         self._seen = after
-        self._look_at_slots(self._clock())
+        self._look_at_slots(self._changed_s())
+        self._looked_s = max(self._looked_s, self._clock())
+        with self._mutex:
+            self._write()
+            try:
+                with self._database:
+                    slot_book.fill_old_gaps(self._database)
+            except sqlite3.Error as error:
+                _log.warning("idle times of before are not known: %s", error)
         self._task = asyncio.get_running_loop().create_task(self._follow(after), name="chronicle")
+
+    def _changed_s(self) -> float:
+        """When the plan became what it is. Nothing has changed it since, however long there was no host."""
+        if self._loop.seq <= self._loop.oldest:
+            return self._clock()
+        return next(iter(self._loop.journal.read(self._loop.seq - 1))).now_s
 
     async def close(self) -> None:
         """Writes what it knows. Idempotent."""
@@ -161,7 +170,7 @@ class Chronicle:
             self._chunks.take(entry.event, entry.now_s)
         client = getattr(entry.event, "client", None)
         if client is not None and client in self._loop.state.clients:
-            self._look_at(self._loop.state.clients[client].slots, entry.now_s)
+            self._look_at(self._loop.state.clients[client].slots, max(entry.now_s, self._looked_s))
 
     def _about(self, event: Event) -> tuple[str | None, str | None, str | None]:
         """Experiment, run and client."""
@@ -172,36 +181,22 @@ class Chronicle:
 
     def _look_at_slots(self, now_s: float) -> None:
         """All of them: what one client reports can give work to another."""
-        self._look_at(list(self._loop.state.slots), now_s)
-        for slot in [slot for slot in self._open if slot not in self._loop.state.slots]:
-            self._change(slot, None, now_s)
+        self._looked_s = max(now_s, self._looked_s)
+        self._look_at(self._loop.state.slots, self._looked_s)
+        with self._pending:
+            self._slots.close_gone(self._loop.state, self._looked_s)
+            self._chunks.close_gone(self._loop.state, self._looked_s)
 
     def _look_at(self, slots: Iterable[SlotId], now_s: float) -> None:
-        state, slots = self._loop.state, tuple(slots)
-        with self._mutex:
-            self._chunks.look_at(state, slots, now_s)
-        for slot in slots:
-            record = state.slots.get(slot)
-            run = record.queue[0][0] if record is not None and record.queue else None
-            span = self._open.get(slot)
-            if run != (span.run if span is not None else None):
-                self._change(slot, run, now_s)
-
-    def _change(self, slot: SlotId, run: RunId | None, now_s: float) -> None:
         with self._pending:
-            before = self._open.pop(slot, None)
-            if before is not None:
-                self._spans.append(SlotSpan(slot, before.client, before.run, before.from_s, max(now_s, before.from_s)))
-            if run is not None:
-                begun = SlotSpan(slot, self._loop.state.slots[slot].client, run, now_s, None)
-                self._open[slot] = begun
-                self._spans.append(begun)
+            self._slots.look_at(self._loop.state, slots, now_s)
+            self._chunks.look_at(self._loop.state, slots, now_s)
 
     def _write(self) -> None:
         with self._pending:
-            notes, spans, seen = self._notes, self._spans, self._seen
-            self._notes, self._spans = [], []
-        if not notes and not spans and not self._chunks.has_news:
+            notes, self._notes = self._notes, []
+            spans, chunks, seen = self._slots.take_changed(), self._chunks.take_changed(), self._seen
+        if not notes and not spans and not chunks:
             return
         try:
             with self._database:
@@ -209,39 +204,67 @@ class Chronicle:
                     "INSERT OR REPLACE INTO notes VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     [(seq, part, note.at_s, note.kind, note.text, note.experiment, note.run, note.client) for seq, part, note in notes],
                 )
-                self._database.executemany(
-                    "INSERT OR REPLACE INTO spans (slot, client, run, from_s, to_s) VALUES (?, ?, ?, ?, ?)",
-                    [(span.slot, span.client, span.run, span.from_s, span.to_s) for span in spans],
-                )
-                self._chunks.write(self._database)
+                slot_book.write_spans(self._database, spans)
+                chunk_book.write_chunks(self._database, chunks)
                 self._database.execute("DELETE FROM followed")
                 self._database.execute("INSERT INTO followed VALUES (?)", (seen,))
         except sqlite3.Error as error:
-            _log.warning("%d marks of charts were not kept: %s", len(notes) + len(spans), error)
+            _log.warning("%d marks of charts were not kept: %s", len(notes) + len(spans) + len(chunks), error)
 
     # ---- what is asked -----------------------------------------------------------------------------------------------
 
-    def notes(self, from_s: float, to_s: float, limit: int = ANSWER_MAX) -> list[Note]:
-        """In order of time; the newest ``limit``."""
-        with self._mutex:
-            self._write()
-            rows = self._database.execute(_NOTES, (from_s, to_s, limit)).fetchall()
-        return [Note(at_s, NoteKind(kind), text, experiment, run, client) for at_s, kind, text, experiment, run, client in reversed(rows)]
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """All that is known now, and stays so until it is closed. However long that is, nobody waits for it. Raises StorageError."""
+        self._write_locked()
+        try:
+            with closing(sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True, check_same_thread=False, timeout=30)) as database:
+                database.execute("BEGIN")
+                yield database
+        except sqlite3.Error as error:
+            raise StorageError(f"{self._path} cannot be read: {error}", "look at the disk and the permissions") from error
 
-    def spans(self, from_s: float, to_s: float, limit: int = 4 * ANSWER_MAX) -> list[SlotSpan]:
-        """Those that touch the range, by their begin; the newest ``limit``."""
-        with self._mutex:
-            self._write()
-            rows = self._database.execute(_SPANS, (to_s, from_s, limit)).fetchall()
-        return [
-            SlotSpan(SlotId(slot), ClientName(client), RunId(run), begin_s, end_s) for slot, client, run, begin_s, end_s in reversed(rows)
+    def notes(self, from_s: float, to_s: float, limit: int = NOTES_ANSWER_MAX) -> Notes:
+        """Of each kind the newest; rare kinds as a whole, the others share the rest of the room."""
+        with self.reading() as database:
+            counts = {kind: database.execute(f"SELECT count(*) {_IN_RANGE}", (kind, from_s, to_s)).fetchone()[0] for kind in NoteKind}
+            found = [
+                reversed(database.execute(_NOTES, (kind, from_s, to_s, share)).fetchall()) for kind, share in _shares(counts, limit).items()
+            ]
+        items = [
+            Note(at_s, NoteKind(kind), text, experiment, run, client)
+            for at_s, _seq, _part, kind, text, experiment, run, client in heapq.merge(*found, key=lambda row: row[:3])
         ]
+        return Notes(items, sum(counts.values()) - len(items))
+
+    def spans(self, from_s: float, to_s: float, runs: Collection[RunId] = ()) -> list[SlotSpan]:
+        """All that touch the range, of some runs or of all.
+
+        Raises:
+            InvalidInputError: there are too many for one answer.
+        """
+        found = []
+        with self.reading() as database:
+            for span in slot_book.read_spans(database, Asked(from_s, to_s), runs):
+                found.append(span)
+                if len(found) > SPANS_ANSWER_MAX:
+                    raise InvalidInputError(
+                        f"these runs had slots over {SPANS_ANSWER_MAX} times in it", "choose a shorter time, or fewer runs"
+                    )
+        return found
 
     def chunks(self, from_s: float, to_s: float, limit: int, experiment: ExperimentId | None = None) -> list[ChunkTime]:
         """Those that touch the range, by their begin; the newest ``limit``, of one experiment or of all."""
-        with self._mutex:
-            self._write()
-            return chunk_book.read_chunks(self._database, from_s, to_s, limit, experiment)
+        with self.reading() as database:
+            return chunk_book.read_chunks(database, from_s, to_s, limit, experiment)
+
+
+def _shares(counts: Mapping[NoteKind, int], limit: int) -> dict[NoteKind, int]:
+    """How many of each kind there is room for: the kind with the fewest comes first."""
+    shares: dict[NoteKind, int] = {}
+    for kind, count in sorted(counts.items(), key=lambda one: one[1]):
+        shares[kind] = min(count, (limit - sum(shares.values())) // (len(counts) - len(shares)))
+    return shares
 
 
 def _notes(event: Event) -> Iterator[tuple[NoteKind, str]]:
@@ -288,7 +311,8 @@ def _prepared(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         database.executescript(_SCHEMA)
-        for table, column, limit in (("notes", "at_s", NOTES_MAX), ("spans", "from_s", SPANS_MAX), ("chunks", "begun_s", SPANS_MAX)):
+        slot_book.prepare(database)
+        for table, column, limit in (("notes", "at_s", NOTES_MAX), ("chunks", "begun_s", CHUNKS_MAX)):
             query = f"DELETE FROM {table} WHERE {column} < (SELECT {column} FROM {table} ORDER BY {column} DESC LIMIT 1 OFFSET ?)"  # noqa: S608
             database.execute(query, (limit,))
         database.commit()

@@ -89,21 +89,27 @@ class ChunkBook:
         return [chunk for chunk in (*self._open.values(), *self._dropped) if (chunk.run, chunk.generation) == (run, generation)]
 
     def look_at(self, state: ClusterState, slots: Iterable[SlotId], now_s: float) -> None:
-        """What is at the head of the slots' queues now; a slot that is gone has nothing.
+        """What is at the head of the slots' queues now.
 
         A chunk that is not there any more counts as dropped, unless ``take`` hears better: the plan is ahead of the events that come here.
         """
-        gone = [slot for slot in self._open if slot not in state.slots]
-        for slot in (*slots, *gone):
-            record = state.slots.get(slot)
-            head = record.queue[0] if record is not None and record.queue else None
-            chunk = self._open.get(slot)
+        for slot in slots:
+            record, chunk = state.slots[slot], self._open.get(slot)
+            head = record.queue[0] if record.queue else None
             if chunk is not None and head != (chunk.run, chunk.generation):
-                self._end(replace(chunk, outcome=Outcome.DROPPED), now_s)
-                self._dropped.append(chunk)
+                self._drop(chunk, now_s)
                 chunk = None
-            if record is not None and head is not None and chunk is None:
+            if head is not None and chunk is None:
                 self._begin(state, slot, record.client, head, now_s)
+
+    def close_gone(self, state: ClusterState, now_s: float) -> None:
+        """A slot that the plan does not have any more has nothing."""
+        for chunk in [chunk for slot, chunk in self._open.items() if slot not in state.slots]:
+            self._drop(chunk, now_s)
+
+    def _drop(self, chunk: ChunkTime, now_s: float) -> None:
+        self._end(replace(chunk, outcome=Outcome.DROPPED), now_s)
+        self._dropped.append(chunk)
 
     def _begin(self, state: ClusterState, slot: SlotId, client: ClientName, head: tuple[RunId, int], now_s: float) -> None:
         run = state.runs[head[0]]
@@ -122,15 +128,15 @@ class ChunkBook:
         elif (now := self._open.get(chunk.slot)) is not None and (now.run, now.generation) == (chunk.run, chunk.generation):
             del self._open[chunk.slot]
 
-    @property
-    def has_news(self) -> bool:
-        return bool(self._changed)
+    def take_changed(self) -> list[ChunkTime]:
+        """For ``write_chunks``."""
+        changed, self._changed = self._changed, {}
+        return list(changed.values())
 
-    def write(self, database: sqlite3.Connection) -> None:
-        """Inside a transaction of the caller's. Raises sqlite3.Error."""
-        rows = [tuple(getattr(chunk, name) for name in ChunkTime.__slots__) for chunk in self._changed.values()]
-        self._changed.clear()
-        database.executemany(_INSERT, rows)
+
+def write_chunks(database: sqlite3.Connection, chunks: Iterable[ChunkTime]) -> None:
+    """Inside a transaction of the caller's. Raises sqlite3.Error."""
+    database.executemany(_INSERT, (tuple(getattr(chunk, name) for name in ChunkTime.__slots__) for chunk in chunks))
 
 
 def read_chunks(

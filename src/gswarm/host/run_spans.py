@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from itertools import groupby, islice
+
+import numpy as np
 
 from gswarm.domain.ids import ClientName, RunId, SlotId
 from gswarm.domain.plan import Slot
 from gswarm.domain.samples import DeviceInfo
-from gswarm.host.chronicle import SlotSpan
+from gswarm.host.slot_book import SlotSpan
+from gswarm.profiler.rows import US
 from gswarm.profiler.sample_store import Span
+from gswarm.profiler.span_sums import Tenures, Turns
 
-GPU_KINDS = frozenset({"gpu", "mig"})
+LASTS_US = 2**62
+"""The end of what has none yet."""
+_PAGE = 10_000
+"""Spans that are objects at the same time."""
 
 
 def slot_device(slot: SlotId) -> str:
@@ -40,3 +49,33 @@ def run_spans(runs: Iterable[RunId], spans: Iterable[SlotSpan], gpus: Mapping[Sl
         devices = (slot_device(span.slot), *([gpus[span.slot]] if span.slot in gpus else []))
         found += [Span(span.run, span.client, device, "", begin_s, end_s) for device in devices]
     return tuple(found)
+
+
+def tenures(spans: Iterable[SlotSpan], gpus: Mapping[SlotId, str]) -> Tenures:
+    """The same as columns, for as many spans as there are; they come slot by slot."""
+    runs: dict[str, int] = {}
+    hosts: set[tuple[ClientName, str]] = set()
+    parts: dict[tuple[ClientName, str], list[Turns]] = defaultdict(list)
+    for slot, own in groupby(spans, key=lambda span: span.slot):
+        while page := list(islice(own, _PAGE)):
+            client = page[0].client
+            hosts.update((client, span.run) for span in page)
+            turns = _turns(page, runs)
+            parts[client, slot_device(slot)].append(turns)
+            if slot in gpus:
+                parts[client, gpus[slot]].append(turns)
+    return Tenures(runs, {device: _joined(found) for device, found in parts.items()}, frozenset(hosts))
+
+
+def _turns(spans: list[SlotSpan], runs: dict[str, int]) -> Turns:
+    return Turns(
+        np.array([runs.setdefault(span.run, len(runs)) for span in spans], np.int32),
+        np.array([round(span.from_s * US) for span in spans], np.int64),
+        np.array([round(span.to_s * US) if span.to_s is not None else LASTS_US for span in spans], np.int64),
+    )
+
+
+def _joined(parts: list[Turns]) -> Turns:
+    columns = zip(*((part.run, part.from_us, part.to_us) for part in parts), strict=True)
+    run, from_us, to_us = (np.concatenate(column) for column in columns)
+    return Turns(run, from_us, to_us)

@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
+import heapq
+import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gswarm.domain.ids import ClientName, RunId, SlotId
 from gswarm.domain.plan import Slot
-from gswarm.host.chronicle import Note, NoteKind, SlotSpan
+from gswarm.host import slot_book
+from gswarm.host.idle_causes import Cause
 from gswarm.host.profiler_services import ProfilerServices
-from gswarm.host.run_spans import run_spans, slot_device, slot_gpus
+from gswarm.host.run_spans import slot_device, slot_gpus, tenures
+from gswarm.host.slot_book import Asked
 from gswarm.profiler.export import Selection
-from gswarm.profiler.query import SpanSum
+from gswarm.profiler.query import SERIES_MAX
 from gswarm.profiler.report import ReportTable, amount
 from gswarm.profiler.rows import US
-from gswarm.profiler.sample_store import Aggregate, SampleQuery
+from gswarm.profiler.sample_store import Aggregate, AnswerSeries, SampleQuery
+from gswarm.profiler.span_sums import SpanSum, Tenures
 
 BUBBLE_MIN_S = 1.0
 BUBBLES_MAX = 1_000
-"""The longest are told."""
-SWAP_MAX_S = 30.0
-"""A gap before another run that is longer is no change of runs any more."""
+"""The longest are told one by one."""
 IDLE_SHARE = 0.9
 """A slot that has a run and trains less than the rest of this share of the time has a bubble."""
-
-
-class Cause(StrEnum):
-    NO_WORK = "no_work"
-    WAITING = "waiting"
-    """The slot had a run, and that waited: for a checkpoint, its model or its data."""
-    SWAP = "swap"
-    CLIENT_LOST = "client_lost"
-    STOPPED = "stopped"
-    """A person stopped or deleted the run that was there."""
+SHARES = {"idle_share": Cause.WAITING, "swap_share": Cause.SWAP}
+SLOTS_MAX = SERIES_MAX // 2
+"""Whose shares are asked for at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +42,22 @@ class Bubble:
     from_s: float
     to_s: float
     cause: Cause
+
+    @property
+    def length_s(self) -> float:
+        return self.to_s - self.from_s
+
+
+@dataclass(frozen=True, slots=True)
+class IdleSum:
+    """What the bubbles of one cause came to."""
+
+    count: int = 0
+    total_s: float = 0.0
+    longest_s: float = 0.0
+
+    def plus(self, count: int, total_s: float, longest_s: float) -> IdleSum:
+        return IdleSum(self.count + count, self.total_s + total_s, max(self.longest_s, longest_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +77,26 @@ class RunUse:
 
 @dataclass(frozen=True, slots=True)
 class SessionSummary:
+    """Attributes:
+    bubbles: the longest, in order of time.
+    idle: of all of them, by (client, device, cause).
+    """
+
     runs: tuple[RunUse, ...]
     bubbles: tuple[Bubble, ...]
+    idle: Mapping[tuple[ClientName, str, Cause], IdleSum]
+
+    @property
+    def left_out(self) -> int:
+        """Bubbles that only ``idle`` counts."""
+        return sum(one.count for one in self.idle.values()) - len(self.bubbles)
+
+    def causes(self) -> dict[Cause, IdleSum]:
+        """Of all slots together, what took longest first."""
+        found: dict[Cause, IdleSum] = {}
+        for (_client, _device, cause), one in self.idle.items():
+            found[cause] = found.get(cause, IdleSum()).plus(one.count, one.total_s, one.longest_s)
+        return dict(sorted(found.items(), key=lambda item: -item[1].total_s))
 
     def tables(self) -> tuple[ReportTable, ...]:
         """For the report."""
@@ -84,12 +114,11 @@ class SessionSummary:
             )
             for run in self.runs
         )
-        totals: dict[tuple[str, str, Cause], float] = defaultdict(float)
-        for bubble in self.bubbles:
-            totals[bubble.client, bubble.device, bubble.cause] += bubble.to_s - bubble.from_s
-        bubbles = tuple((client, device, cause.replace("_", " "), f"{s:.1f} s") for (client, device, cause), s in sorted(totals.items()))
+        idle = tuple(
+            (client, device, cause.replace("_", " "), f"{one.total_s:.1f} s") for (client, device, cause), one in sorted(self.idle.items())
+        )
         heads = ("run", "name", "GPU-hours", "slot-hours", "energy", "memory, mean", "memory, peak", "utilisation", "idle")
-        return ReportTable("Runs", heads, runs), ReportTable("Idle slots", ("client", "slot", "cause", "time"), bubbles)
+        return ReportTable("Runs", heads, runs), ReportTable("Idle slots", ("client", "slot", "cause", "time"), idle)
 
 
 def _text(value: float | None, form: str) -> str:
@@ -105,56 +134,80 @@ def _share(value: float | None) -> str:
 
 
 def summarize(profiler: ProfilerServices, selection: Selection, slots: Mapping[SlotId, Slot], names: Mapping[RunId, str]) -> SessionSummary:
-    """Reads the chronicle and the samples; blocking.
+    """Reads the chronicle and the samples; blocking. However much happened, each run and each slot counts as a whole.
 
     Args:
-        slots: those of the plan now; what lies before a slot's first run is idle too.
+        slots: those of the plan now, for their GPUs.
         names: of runs.
     """
-    from_s, to_s = selection.from_s, selection.to_s
-    spans = [span for span in profiler.chronicle.spans(from_s, to_s) if selection.has(span.client)]
+    asked = Asked(selection.from_s, selection.to_s, selection.clients)
     gpus = slot_gpus(slots, profiler.samples.devices())
-    runs = sorted({span.run for span in spans}, key=lambda run: (len(run), run))
-    wanted = run_spans(runs, spans, gpus, from_s, to_s)
+    with profiler.chronicle.reading() as database:
+        had = tenures(slot_book.read_spans(database, asked), gpus)
+        bubbles = _Bubbles(database, asked)
+    for bubble in _untrained(profiler, selection, had):
+        bubbles.add(bubble)
 
     def sums(metric: str) -> dict[str, list[SpanSum]]:
         found: dict[str, list[SpanSum]] = defaultdict(list)
-        for one in profiler.samples.sums(metric, wanted, from_s, to_s):
-            if one.count:
-                found[one.run].append(one)
+        for one in profiler.samples.sums(metric, had, selection.from_s, selection.to_s):
+            found[one.run].append(one)
         return found
 
     measured = {name: sums(name) for name in ("gpu_power", "gpu_memory_used", "process_memory_used", "gpu_utilization", "idle_share")}
-    used = [_use(run, names.get(run, run), [span for span in spans if span.run == run], gpus, measured, selection) for run in runs]
-    return SessionSummary(tuple(used), tuple(_bubbles(profiler, selection, spans, slots)))
+    used = _Used(had, selection, gpus, measured)
+    runs = sorted(map(RunId, had.runs), key=lambda run: (len(run), run))
+    return SessionSummary(tuple(used.of(run, names.get(run, run)) for run in runs), bubbles.longest(), bubbles.idle)
 
 
-def _use(
-    run: RunId,
-    name: str,
-    spans: Sequence[SlotSpan],
-    gpus: Mapping[SlotId, str],
-    measured: Mapping[str, Mapping[str, list[SpanSum]]],
-    selection: Selection,
-) -> RunUse:
-    had_s: dict[tuple[ClientName, str], float] = defaultdict(float)
-    for span in spans:
-        if span.slot in gpus:
-            had_s[span.client, gpus[span.slot]] += _length_s(span, selection)
-    power = measured["gpu_power"].get(run, [])
-    memory = measured["process_memory_used"].get(run) or measured["gpu_memory_used"].get(run, [])
-    energy_wh = sum(one.total / one.count * had_s[one.client, one.device] / 3600 for one in power)
-    return RunUse(
-        run=run,
-        name=name,
-        gpu_hours=sum(had_s.values()) / 3600,
-        slot_hours=sum(_length_s(span, selection) for span in spans) / 3600,
-        energy_wh=energy_wh if power else None,
-        memory_mean_bytes=_mean(memory),
-        memory_peak_bytes=max((one.high for one in memory), default=None),
-        utilization_mean=_mean(measured["gpu_utilization"].get(run, [])),
-        idle_share=_mean(measured["idle_share"].get(run, [])),
-    )
+class _Used:
+    """What runs had, and what that used.
+
+    Args:
+        gpus: behind slots.
+        measured: sums by metric and run.
+    """
+
+    def __init__(
+        self, had: Tenures, selection: Selection, gpus: Mapping[SlotId, str], measured: Mapping[str, Mapping[str, list[SpanSum]]]
+    ) -> None:
+        self._measured = measured
+        self._slot_s: dict[str, float] = defaultdict(float)
+        self._gpu_s: dict[str, dict[tuple[ClientName, str], float]] = defaultdict(lambda: defaultdict(float))
+        behind = {(ClientName(slot.rpartition("/")[0]), slot_device(slot)): gpu for slot, gpu in gpus.items()}
+        names = list(had.runs)
+        for client, device in had.devices:
+            if device.startswith("slot:"):
+                for number, time_s in had.times((client, device), selection.from_s, selection.to_s):
+                    self._slot_s[names[number]] += time_s
+                    if (client, device) in behind:
+                        self._gpu_s[names[number]][client, behind[client, device]] += time_s
+        power: dict[tuple[ClientName, str], list[SpanSum]] = defaultdict(list)
+        for sums in measured["gpu_power"].values():
+            for one in sums:
+                power[one.client, one.device].append(one)
+        self._power = {device: _mean(sums) for device, sums in power.items()}
+
+    def of(self, run: RunId, name: str) -> RunUse:
+        memory = self._measured["process_memory_used"].get(run) or self._measured["gpu_memory_used"].get(run, [])
+        return RunUse(
+            run=run,
+            name=name,
+            gpu_hours=sum(self._gpu_s[run].values()) / 3600,
+            slot_hours=self._slot_s[run] / 3600,
+            energy_wh=self._energy_wh(run),
+            memory_mean_bytes=_mean(memory),
+            memory_peak_bytes=max((one.high for one in memory), default=None),
+            utilization_mean=_mean(self._measured["gpu_utilization"].get(run, [])),
+            idle_share=_mean(self._measured["idle_share"].get(run, [])),
+        )
+
+    def _energy_wh(self, run: RunId) -> float | None:
+        """A GPU that the run had too shortly for a sample took what it takes with other runs."""
+        own = {(one.client, one.device): _mean([one]) for one in self._measured["gpu_power"].get(run, [])}
+        watts = ((own.get(device, self._power.get(device)), time_s) for device, time_s in self._gpu_s[run].items())
+        known = [mean * time_s / 3600 for mean, time_s in watts if mean is not None]
+        return sum(known) if known else None
 
 
 def _mean(sums: Sequence[SpanSum]) -> float | None:
@@ -162,81 +215,81 @@ def _mean(sums: Sequence[SpanSum]) -> float | None:
     return sum(one.total for one in sums) / count if count else None
 
 
-def _length_s(span: SlotSpan, selection: Selection) -> float:
-    end_s = span.to_s if span.to_s is not None else selection.to_s
-    return max(0.0, min(end_s, selection.to_s) - max(span.from_s, selection.from_s))
-
-
 # ---- bubbles ------------------------------------------------------------------------------------------------------------
 
 
-def _bubbles(profiler: ProfilerServices, selection: Selection, spans: Sequence[SlotSpan], slots: Mapping[SlotId, Slot]) -> list[Bubble]:
-    """The longest, in order of time."""
-    notes = profiler.chronicle.notes(selection.from_s - 3600.0, selection.to_s)
-    by_slot: dict[SlotId, list[SlotSpan]] = {slot: [] for slot, record in slots.items() if selection.has(record.client)}
-    for span in spans:
-        by_slot.setdefault(span.slot, []).append(span)
-    found = [bubble for slot, own in by_slot.items() for bubble in gaps(slot, own, notes, selection)]
-    found += _untrained(profiler, selection, spans)
-    longest = sorted(found, key=lambda bubble: bubble.from_s - bubble.to_s)[:BUBBLES_MAX]
-    return sorted(longest, key=lambda bubble: (bubble.from_s, bubble.client, bubble.device))
+class _Bubbles:
+    """Sums of all, and the longest: first what the chronicle knows, then what is added."""
+
+    def __init__(self, database: sqlite3.Connection, asked: Asked) -> None:
+        self.idle: dict[tuple[ClientName, str, Cause], IdleSum] = {}
+        for one in slot_book.read_idle_times(database, asked, BUBBLE_MIN_S):
+            self._count(one.client, slot_device(one.slot), one.cause, one.count, one.total_s, one.longest_s)
+        self._longest = [
+            Bubble(one.client, slot_device(one.slot), one.from_s, one.to_s, one.cause)
+            for one in slot_book.read_longest_idle(database, asked, BUBBLE_MIN_S, BUBBLES_MAX)
+        ]
+
+    def add(self, bubble: Bubble) -> None:
+        self._count(bubble.client, bubble.device, bubble.cause, 1, bubble.length_s, bubble.length_s)
+        self._longest.append(bubble)
+        if len(self._longest) >= 2 * BUBBLES_MAX:
+            self._cut()
+
+    def _count(self, client: ClientName, device: str, cause: Cause, count: int, total_s: float, longest_s: float) -> None:
+        key = (client, device, cause)
+        self.idle[key] = self.idle.get(key, IdleSum()).plus(count, total_s, longest_s)
+
+    def _cut(self) -> None:
+        self._longest = heapq.nlargest(BUBBLES_MAX, self._longest, key=lambda one: one.length_s)
+
+    def longest(self) -> tuple[Bubble, ...]:
+        self._cut()
+        return tuple(sorted(self._longest, key=lambda one: (one.from_s, one.client, one.device)))
 
 
-def gaps(slot: SlotId, spans: Sequence[SlotSpan], notes: Iterable[Note], selection: Selection) -> list[Bubble]:
-    """When a slot had no run, and why. ``spans`` are the slot's, in order of time."""
-    client, device = ClientName(slot.rpartition("/")[0]), slot_device(slot)
-    concerning = [note for note in notes if note.client == client or note.kind is NoteKind.OP]
-    found = []
-    end_s, before = selection.from_s, None
-    for after in (*spans, None):
-        begin_s = after.from_s if after is not None else selection.to_s
-        if begin_s - end_s >= BUBBLE_MIN_S:
-            found.append(Bubble(client, device, end_s, begin_s, _cause(end_s, begin_s, client, before, after, concerning)))
-        if after is not None:
-            end_s = max(end_s, after.to_s if after.to_s is not None else selection.to_s)
-            before = after
-    return found
-
-
-def _cause(from_s: float, to_s: float, client: ClientName, before: SlotSpan | None, after: SlotSpan | None, notes: Sequence[Note]) -> Cause:
-    within = [note for note in notes if from_s - BUBBLE_MIN_S <= note.at_s <= to_s]
-    if any(note.kind is NoteKind.CLIENT and note.client == client and " is gone" in note.text for note in within):
-        return Cause.CLIENT_LOST
-    # A stop takes effect at the next step; what was asked for up to a minute before counts.
-    asked = [note for note in notes if note.kind is NoteKind.OP and from_s - 60.0 <= note.at_s <= to_s]
-    if before is not None and any(
-        note.run == before.run and ("stop requested" in note.text or "delete requested" in note.text) for note in asked
-    ):
-        return Cause.STOPPED
-    if before is not None and after is not None and to_s - from_s <= SWAP_MAX_S:
-        return Cause.SWAP if before.run != after.run else Cause.WAITING
-    return Cause.NO_WORK
-
-
-def _untrained(profiler: ProfilerServices, selection: Selection, spans: Sequence[SlotSpan]) -> list[Bubble]:
+def _untrained(profiler: ProfilerServices, selection: Selection, had: Tenures) -> Iterator[Bubble]:
     """When a slot had a run and did not train, by the shares that its client measured."""
-    shares = ("idle_share", "swap_share")
-    query = SampleQuery(shares, selection.from_s, selection.to_s, 2_000, selection.clients, aggregate=Aggregate.MEAN)
-    had: dict[tuple[ClientName, str], list[SlotSpan]] = defaultdict(list)
-    for span in spans:
-        had[span.client, slot_device(span.slot)].append(span)
-    answer = profiler.samples.query(query)
-    width_us = max(answer.step_s, 1.0) * US
-    found: list[Bubble] = []
-    for line in answer.series:
-        cause = Cause.SWAP if line.metric == "swap_share" else Cause.WAITING
-        own = had.get((ClientName(line.client), line.device), [])
-        for begin_us in line.at_us[np.nan_to_num(line.mean) >= IDLE_SHARE].tolist():
-            begin_s, end_s = begin_us / US, (begin_us + width_us) / US
-            if not any(span.from_s <= begin_s and (span.to_s is None or end_s <= span.to_s) for span in own):
-                continue
-            last = found[-1] if found else None
-            if (
-                last is not None
-                and (last.device, last.client, last.cause) == (line.device, line.client, cause)
-                and begin_s <= last.to_s + 1e-3
-            ):
-                found[-1] = Bubble(last.client, last.device, last.from_s, end_s, cause)
-            else:
-                found.append(Bubble(ClientName(line.client), line.device, begin_s, end_s, cause))
-    return found
+    for clients in _groups(had):
+        query = SampleQuery(tuple(SHARES), selection.from_s, selection.to_s, 2_000, clients, aggregate=Aggregate.MEAN)
+        answer = profiler.samples.query(query)
+        width_us = round(max(answer.step_s, 1.0) * US)
+        for line in answer.series:
+            yield from _of_line(line, width_us, had, selection)
+
+
+def _groups(had: Tenures) -> Iterator[frozenset[ClientName]]:
+    """Clients with no more slots together than one question may be about."""
+    slots: dict[ClientName, int] = defaultdict(int)
+    for client, device in had.devices:
+        slots[client] += device.startswith("slot:")
+    group: list[ClientName] = []
+    for client, count in sorted(slots.items()):
+        if group and count + sum(slots[one] for one in group) > SLOTS_MAX:
+            yield frozenset(group)
+            group = []
+        group.append(client)
+    if group:
+        yield frozenset(group)
+
+
+def _of_line(line: AnswerSeries, width_us: int, had: Tenures, selection: Selection) -> Iterator[Bubble]:
+    """Buckets that lie in a time in which the slot had one run, those side by side together."""
+    turns = had.devices.get((ClientName(line.client), line.device))
+    begin_us = line.at_us[np.nan_to_num(line.mean) >= IDLE_SHARE]
+    if turns is None or not len(begin_us):
+        return
+    turn = np.searchsorted(turns.from_us, begin_us, side="right") - 1
+    begin_us = begin_us[(turn >= 0) & (begin_us + width_us <= turns.to_us[turn])]
+    for first, last in _side_by_side(begin_us, width_us):
+        begin_s, end_s = max(first / US, selection.from_s), min((last + width_us) / US, selection.to_s)
+        if end_s - begin_s >= BUBBLE_MIN_S:
+            yield Bubble(ClientName(line.client), line.device, begin_s, end_s, SHARES[line.metric])
+
+
+def _side_by_side(begin_us: NDArray[np.int64], width_us: int) -> Iterator[tuple[int, int]]:
+    """The first and the last bucket of each row of them."""
+    if len(begin_us):
+        breaks = np.flatnonzero(np.diff(begin_us) > width_us + US // 1000) + 1
+        for part in np.split(begin_us, breaks):
+            yield int(part[0]), int(part[-1])

@@ -21,6 +21,7 @@ from gswarm.domain.errors import CorruptDataError, InvariantError, StorageError
 from gswarm.domain.ids import ClientName
 from gswarm.domain.samples import MACHINE, DeviceInfo, SampleBatch, SampleColumns, SeriesKey
 from gswarm.profiler import query as asked
+from gswarm.profiler import span_sums
 from gswarm.profiler.batch_log import BatchLog, encode
 from gswarm.profiler.block_cache import BlockCache
 from gswarm.profiler.checks import Columns, check_batch
@@ -29,10 +30,10 @@ from gswarm.profiler.frames import Frame, Head, Table, tables_of
 from gswarm.profiler.known import OFFSET_MAX_S, Clock, Known, host_times
 from gswarm.profiler.latest import Latest
 from gswarm.profiler.merging import mergeable
-from gswarm.profiler.query import SpanSum
 from gswarm.profiler.rows import US, Rows, joined
-from gswarm.profiler.sample_store import SampleAnswer, SampleQuery, Span
+from gswarm.profiler.sample_store import SampleAnswer, SampleQuery
 from gswarm.profiler.segments import COARSE_S, MEDIUM_S, RAW, Segment, newest_bucket_us
+from gswarm.profiler.span_sums import SpanSum, Tenures
 from gswarm.profiler.store_limits import Counts, StoreLimits
 
 CLIENTS_MAX = 10_000
@@ -385,14 +386,14 @@ class ParquetSampleStore:
     def _heads(self) -> list[Head]:
         return [head for head, _ in self._sealed] + [self._head]
 
-    def sums(self, metric: str, spans: Sequence[Span], from_s: float, to_s: float) -> list[SpanSum]:
-        """What a metric came to on each device while each run had it."""
+    def sums(self, metric: str, tenures: Tenures, from_s: float, to_s: float) -> Iterator[SpanSum]:
+        """What a metric came to on each device for each run that had it."""
         with self._mutex:
             subjects = self._registry.subjects()
-        query = SampleQuery((metric,), from_s, to_s, spans=tuple(spans))
-        wanted = asked.selected(query, subjects)
+        query = SampleQuery((metric,), from_s, to_s, spans=())
+        wanted = tenures.selected(subjects)
         width_s = asked.resolution(query, int(wanted.sum()), self._kept_since())
-        return asked.sums(query, self._rows(metric, from_s, to_s, width_s, wanted), width_s, subjects)
+        return span_sums.sums(self._rows(metric, from_s, to_s, width_s, wanted), width_s, subjects, tenures, from_s, to_s)
 
     def subject_names(self) -> list[tuple[ClientName, str, str]]:
         """(client, device, owner) by the numbers in ``tables``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from tsdownsample import MinMaxLTTBDownsampler
 
 from gswarm.domain.errors import InvalidInputError
-from gswarm.domain.ids import ClientName
 from gswarm.profiler.catalog import BY_NAME, METRICS_HINT
 from gswarm.profiler.rows import US, Rows, Subjects, bucketed, group_starts, joined, merged, ordered, samples
 from gswarm.profiler.sample_store import Aggregate, AnswerSeries, By, SampleQuery, Span, Times, Values
@@ -103,28 +102,6 @@ def lines(query: SampleQuery, metric: str, rows: Rows, width_s: int, subjects: S
     if query.aggregate is not Aggregate.NONE:
         rows, groups = _aggregated(rows, groups, query.aggregate)
     return step_us / US, [_line(metric, groups[number], *_with_gaps(part, step_us)) for number, part in _each(rows)]
-
-
-@dataclass(frozen=True, slots=True)
-class SpanSum:
-    """One run on one device, or its own share of it. ``total`` is the sum of ``count`` samples; NaN where there was none."""
-
-    run: str
-    client: ClientName
-    device: str
-    owner: str
-    total: float
-    low: float
-    high: float
-    count: float
-
-
-def sums(query: SampleQuery, rows: Rows, width_s: int, subjects: Sequence[Subject]) -> list[SpanSum]:
-    """Of a query with spans."""
-    rows, made, groups = _in_spans(query, ordered(rows), width_s, subjects)
-    whole = merged(replace(rows, at_us=np.zeros(len(rows), np.int64)))
-    columns = zip(whole.subject.tolist(), whole.total.tolist(), whole.low.tolist(), whole.high.tolist(), whole.count.tolist(), strict=True)
-    return [SpanSum(groups[number][-1], *made[number], *values) for number, *values in columns]
 
 
 _Group = tuple[str, str, str] | tuple[str, str, str, str]

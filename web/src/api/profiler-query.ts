@@ -65,8 +65,7 @@ export function answerQuery(range: TimeRange, wish: Wish, refreshMs: number | fa
 export function notesQuery(range: TimeRange, refreshMs: number | false) {
   return queryOptions({
     queryKey: ["profiler", "annotations", timeRangeText(range)],
-    queryFn: async ({ signal }) =>
-      (await getJson<NoteList>("profiler/annotations", { ...rangeParams(range) }, signal)).items,
+    queryFn: ({ signal }) => getJson<NoteList>("profiler/annotations", { ...rangeParams(range) }, signal),
     placeholderData: keepPreviousData,
     refetchInterval: range.kind === "last" ? refreshMs : false,
     retry,

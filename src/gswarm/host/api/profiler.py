@@ -141,7 +141,7 @@ async def query(
 
 def _spans(profiler: ProfilerServices, runs: list[RunId], slots: dict[SlotId, Slot], from_s: float, to_s: float) -> tuple[Span, ...]:
     gpus = slot_gpus(slots, profiler.samples.devices())
-    return run_spans(runs, profiler.chronicle.spans(from_s, to_s), gpus, from_s, to_s)
+    return run_spans(runs, profiler.chronicle.spans(from_s, to_s, runs) if runs else (), gpus, from_s, to_s)
 
 
 def _answer(store: ParquetSampleStore, query: SampleQuery) -> bytes:
@@ -157,8 +157,9 @@ async def list_annotations(services: ServicesDep, from_: From = -DEFAULT_RANGE_S
             models.NoteView(
                 at=note.at_s, kind=note.kind.value, text=note.text, experiment=note.experiment, run=note.run, client=note.client
             )
-            for note in notes
-        ]
+            for note in notes.items
+        ],
+        left_out=notes.left_out,
     )
 
 

@@ -97,7 +97,10 @@ class NoteView(_Model):
 
 
 class NoteList(_Model):
+    """``left_out`` counts older ones of the kinds that have more than there is room for."""
+
     items: list[NoteView]
+    left_out: int
 
 
 class SessionRequest(_Model):
@@ -144,6 +147,21 @@ class RunSummary(_Model):
     idle_share: float | None
 
 
+Cause = Literal[
+    "no_work",
+    "none_fits",
+    "kept_for_gang",
+    "waiting",
+    "swap",
+    "stopped",
+    "outsiders",
+    "drained",
+    "client_lost",
+    "client_left",
+    "unknown",
+]
+
+
 class BubbleView(_Model):
     """A slot that trained nothing for a while."""
 
@@ -151,9 +169,22 @@ class BubbleView(_Model):
     device: str
     from_: Annotated[float, Field(alias="from")]
     to: float
-    cause: Literal["no_work", "waiting", "swap", "client_lost", "stopped"]
+    cause: Cause
+
+
+class CauseView(_Model):
+    """All bubbles of one cause together."""
+
+    cause: Cause
+    count: int
+    total_s: float
+    longest_s: float
 
 
 class SummaryView(_Model):
+    """``bubbles`` are the longest; ``left_out`` counts the others. ``causes`` has them all."""
+
     runs: list[RunSummary]
     bubbles: list[BubbleView]
+    causes: list[CauseView]
+    left_out: int

@@ -93,6 +93,11 @@ async def session_summary(services: ServicesDep, name: str) -> models.SummaryVie
             models.BubbleView(client=one.client, device=one.device, from_=one.from_s, to=one.to_s, cause=one.cause.value)
             for one in found.bubbles
         ],
+        causes=[
+            models.CauseView(cause=cause.value, count=one.count, total_s=one.total_s, longest_s=one.longest_s)
+            for cause, one in found.causes().items()
+        ],
+        left_out=found.left_out,
     )
 
 

@@ -19,7 +19,8 @@ const NOTHING: readonly never[] = [];
 export function Charts({ state }: { state: ProfilerState }) {
   const { data: metrics, error } = useQuery(metricsQuery);
   const { data: devices } = useQuery(devicesQuery);
-  const { data: notes = NOTHING } = useQuery(notesQuery(state.range, state.refreshMs));
+  const { data: happened } = useQuery(notesQuery(state.range, state.refreshMs));
+  const notes = happened?.items ?? NOTHING;
   const panels = useMemo(() => panelsOf(metrics ?? []), [metrics]);
   const { panel: bigId, setPanel } = state;
   const big = panels.find((panel) => panel.id === bigId);
@@ -61,7 +62,7 @@ export function Charts({ state }: { state: ProfilerState }) {
           );
         })
       )}
-      <NoteList notes={notes} state={state} />
+      <NoteList notes={notes} leftOut={happened?.left_out ?? 0} state={state} />
     </>
   );
 }

@@ -19,15 +19,22 @@ const SHOWN_MAX = 100;
 /** How much before and after a moment its zoom shows. */
 const AROUND_S = 60;
 
+interface NoteListProps {
+  readonly notes: readonly Note[];
+  /** How many more there are in the range. */
+  readonly leftOut: number;
+  readonly state: ProfilerState;
+}
+
 /** What happened in the range; the panels mark the kinds that are ticked. */
-export function NoteList({ notes, state }: { notes: readonly Note[]; state: ProfilerState }) {
+export function NoteList({ notes, leftOut, state }: NoteListProps) {
   const kinds = state.notes;
   const shown = notes.filter((note) => kinds.includes(note.kind)).reverse();
   return (
     <Panel
       title="What happened"
       flush
-      note={plural(shown.length, "mark")}
+      note={plural(shown.length, "mark") + (leftOut > 0 ? `; ${leftOut} older ones are left out` : "")}
       actions={KINDS.map(([kind, label]) => (
         <Check
           key={kind}

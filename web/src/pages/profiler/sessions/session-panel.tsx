@@ -16,7 +16,7 @@ import { Empty, Panel } from "@/ui/panel";
 import { RunSwatch } from "@/ui/state";
 import { type Column, DataTable } from "@/ui/table/data-table";
 import css from "../profiler.module.css";
-import { causeSums, causeText } from "./session-model";
+import { causeText } from "./session-model";
 
 const run = createColumnHelper<RunSummary>();
 const right = { align: "right" } as const;
@@ -112,7 +112,10 @@ export function SessionPanel({ session }: { session: SessionView }) {
   const { data: summary, error } = useQuery(summaryQuery(session.name));
   const [runSort, setRunSort] = useUrlState("runs", sortCodec);
   const [bubbleSort, setBubbleSort] = useUrlState("bubbles", sortCodec);
-  const causes = causeSums(summary?.bubbles ?? []);
+  const causes = (summary?.causes ?? []).map(
+    (one) => `${causeText(one.cause)}: ${formatDuration(one.total_s)} in ${plural(one.count, "gap")}`,
+  );
+  if (summary && summary.left_out > 0) causes.push(`the longest ${summary.bubbles.length} are shown`);
   const note = counted?.samples != null ? `${counted.samples.toLocaleString("en")} values` : undefined;
   return (
     <>
@@ -130,15 +133,7 @@ export function SessionPanel({ session }: { session: SessionView }) {
           empty={summary && <Empty title="No run trained in this session" />}
         />
       </Panel>
-      <Panel
-        title={`Idle slots of ${session.name}`}
-        flush
-        note={causes
-          .map(
-            ({ cause, count, seconds }) => `${causeText(cause)}: ${formatDuration(seconds)} in ${plural(count, "gap")}`,
-          )
-          .join("; ")}
-      >
+      <Panel title={`Idle slots of ${session.name}`} flush note={causes.join("; ")}>
         <DataTable
           label={`Idle slots of ${session.name}`}
           rows={summary?.bubbles ?? []}
