@@ -76,8 +76,7 @@ def stop(name: Name, output: Output = Format.TABLE) -> None:
     """End a session. Its samples stay."""
     with open_host() as host:
         session = host.stop_profiler(name)
-    values = f"{session['samples']:,} values" if session["samples"] is not None else "its values were not counted"
-    _tell(output, session, f"session {name} has ended after {duration(_length_s(session))}: {values}")
+    _tell(output, session, f"session {name} has ended after {duration(_length_s(session))}; look at it with: gswarm profiler show {name}")
 
 
 @app.command("status")

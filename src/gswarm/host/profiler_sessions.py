@@ -30,7 +30,7 @@ class ProfilerSession:
     interval_s, metric_intervals_s: seconds between samples as they were asked for, the second of single metrics.
     metrics, clients: empty means all.
     started_s, stopped_s: seconds since the epoch by the host's clock; ``None`` while it runs.
-    samples: values in it, once it is stopped and they were counted.
+    samples: values that it had when it was stopped and shown; samples still come then, and old ones go.
     """
 
     name: str
@@ -140,10 +140,10 @@ class ProfilerSessions:
         return session
 
     def counted(self, name: str, samples: int) -> None:
-        """What a stopped session holds, so that nobody counts again."""
+        """What a stopped session holds, for the list of all."""
         with self._mutex:
             session = self._sessions.get(name)
-            if session is not None and session.stopped_s is not None:
+            if session is not None and session.stopped_s is not None and session.samples != samples:
                 self._keep({**self._sessions, name: replace(session, samples=samples)})
 
     def delete(self, name: str) -> None:

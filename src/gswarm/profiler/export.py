@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from gswarm.domain.ids import ClientName
 from gswarm.profiler.answer_json import numbers
 from gswarm.profiler.catalog import BY_NAME
+from gswarm.profiler.counting import Wanted
 from gswarm.profiler.frames import Table
 from gswarm.profiler.parquet_store import ParquetSampleStore
 from gswarm.profiler.rows import US, group_starts
@@ -64,10 +65,9 @@ def selected_tables(store: ParquetSampleStore, selection: Selection) -> Iterator
 
 
 def count_values(store: ParquetSampleStore, selection: Selection) -> int:
-    """Values of the selection, also those that are n/a."""
-    if selection.metrics or selection.clients:
-        return sum(table.values.size for table, _ in selected_tables(store, selection))
-    return store.count(selection.from_s, selection.to_s)
+    """Values of the selection, also those that are n/a: as many as an export has."""
+    clients = frozenset(map(ClientName, selection.clients))
+    return store.count(Wanted(selection.from_s, selection.to_s, selection.metrics, clients))
 
 
 def csv_pieces(store: ParquetSampleStore, selection: Selection) -> Iterator[bytes]:

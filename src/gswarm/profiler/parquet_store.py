@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,12 @@ from numpy.typing import NDArray
 from gswarm.domain.errors import CorruptDataError, InvariantError, StorageError
 from gswarm.domain.ids import ClientName
 from gswarm.domain.samples import MACHINE, DeviceInfo, SampleBatch, SampleColumns, SeriesKey
+from gswarm.profiler import counting, span_sums
 from gswarm.profiler import query as asked
-from gswarm.profiler import span_sums
 from gswarm.profiler.batch_log import BatchLog, encode
 from gswarm.profiler.block_cache import BlockCache
 from gswarm.profiler.checks import Columns, check_batch
+from gswarm.profiler.counting import Wanted
 from gswarm.profiler.folder import Folder, Recovered, log_path, recover
 from gswarm.profiler.frames import Frame, Head, Table, tables_of
 from gswarm.profiler.known import OFFSET_MAX_S, Clock, Known, host_times
@@ -343,30 +345,31 @@ class ParquetSampleStore:
         slack_us = max((abs(shift) for clock in clocks.values() for shift in clock.shift_us), default=0)
         return clocks, round(from_s * US) - slack_us, round(to_s * US) + slack_us
 
-    def count(self, from_s: float, to_s: float) -> int:
-        """Values of a range by the host's clock, also those that are n/a. Files that lie in it are not read."""
+    def count(self, wanted: Wanted) -> int:
+        """Values, also those that are n/a. Of files that lie in the range no times are read, and of no file values."""
         with self._mutex:
-            _, from_us, to_us = self._clocks(from_s, to_s)
-            slack_us = round(from_s * US) - from_us
-            whole = {
-                one.number: one.values
-                for one in self._segments
-                if one.resolution_s == RAW and one.from_us >= from_us + 2 * slack_us and one.to_us <= to_us - 2 * slack_us
-            }
-        return sum(whole.values()) + sum(table.values.size for table in self.tables(from_s, to_s, frozenset(whole)))
+            clocks, from_us, to_us = self._clocks(wanted.from_s, wanted.to_s)
+            inner_us = 2 * (round(wanted.from_s * US) - from_us)
+            subjects = self._registry.subjects()
+            segments = [one for one in self._segments if one.resolution_s == RAW and one.from_us <= to_us and one.to_us >= from_us]
+            views = [view for head in self._heads() if head.from_us <= to_us and head.to_us >= from_us for view in head.views()]
+        mask = wanted.mask(subjects)
+        times = partial(host_times, clocks=clocks, subjects=subjects)
+        found = counting.in_memory(views, wanted, mask, times)
+        for segment in segments:
+            is_inside = segment.from_us >= from_us + inner_us and segment.to_us <= to_us - inner_us
+            try:
+                found += counting.in_whole(segment, wanted, mask) if is_inside else counting.in_part(segment, wanted, mask, times)
+            except CorruptDataError as error:
+                _log.warning("%s", error)
+        return found
 
-    def tables(self, from_s: float, to_s: float, without: frozenset[int] = frozenset()) -> Iterator[Table]:
-        """All samples of a range by the host's clock, piece by piece; a subject may come in several pieces. For exports.
-
-        Args:
-            without: numbers of segments to leave out.
-        """
+    def tables(self, from_s: float, to_s: float) -> Iterator[Table]:
+        """All samples of a range by the host's clock, piece by piece; a subject may come in several pieces. For exports."""
         with self._mutex:
             clocks, from_us, to_us = self._clocks(from_s, to_s)
-            heads = [head for head in self._heads() if head.from_us <= to_us and head.to_us >= from_us and head.number not in without]
             segments = [one for one in self._segments if one.resolution_s == RAW and one.from_us <= to_us and one.to_us >= from_us]
-            segments = [one for one in segments if one.number not in without]
-            views = [view for head in heads for view in head.views()]
+            views = [view for head in self._heads() if head.from_us <= to_us and head.to_us >= from_us for view in head.views()]
         for segment in sorted(segments, key=lambda one: one.number):
             try:
                 for table in segment.read_tables():

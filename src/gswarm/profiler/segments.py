@@ -18,13 +18,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from gswarm.domain.errors import CorruptDataError, StorageError
 from gswarm.domain.ids import ClientName
 from gswarm.profiler.encodings import Encoding, Way, choose
 from gswarm.profiler.frames import Table
 from gswarm.profiler.rows import US, Rows, Subjects, joined, samples
-from gswarm.profiler.sample_store import Values
+from gswarm.profiler.sample_store import Times, Values
 from gswarm.profiler.subjects import Registry
 
 RAW, MEDIUM_S, COARSE_S = 0, 10, 300
@@ -69,6 +70,8 @@ class Segment:
     merges: tuple[int, ...] = ()
     """Numbers of the segments that it took the place of."""
     tables: list[Table] | None = field(default=None, repr=False)
+    counted: dict[int, NDArray[np.int64]] = field(default_factory=dict, repr=False)
+    """What ``rows_by_subject`` has found."""
 
     def rows(self, metric: str, group: tuple[str, ...] | None = None) -> Rows:
         """All rows of one metric, or those that were measured together with the metrics of a group.
@@ -91,6 +94,25 @@ class Segment:
         if self.resolution_s == RAW:
             return samples(subject, at_us, columns[0])
         return Rows(subject, at_us, *columns)
+
+    def rows_by_subject(self, place: int) -> NDArray[np.int64]:
+        """How many rows of a row group each of ``subjects`` has. Raises CorruptDataError."""
+        found = self.counted.get(place)
+        if found is None:
+            with damage_of(self.path), pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+                table = file.read_row_group(place, ["subject"], use_threads=False)
+                self._check_length(table, [place])
+                found = np.bincount(table["subject"].to_numpy(), minlength=len(self.subjects))
+            self.counted[place] = found
+        return found
+
+    def read_times(self, places: Sequence[int]) -> Iterator[tuple[int, Subjects, Times]]:
+        """Subjects and times of row groups, without values. Raises CorruptDataError."""
+        with damage_of(self.path), pq.ParquetFile(self.path, page_checksum_verification=True) as file:
+            for place in places:
+                table = file.read_row_group(place, ["subject", "at_us"], use_threads=False)
+                self._check_length(table, [place])
+                yield place, self.subjects[table["subject"].to_numpy()], table["at_us"].to_numpy()
 
     def _check_length(self, table: Any, places: Sequence[int]) -> None:
         """Parquet's own footer has no checksum. Raises ValueError."""

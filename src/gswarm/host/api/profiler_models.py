@@ -128,7 +128,7 @@ class SessionView(_Model):
     clients: list[str]
     started_at: float
     stopped_at: float | None
-    samples: Annotated[int | None, Field(description="Values in it; null where nobody counted yet.")]
+    samples: Annotated[int | None, Field(description="Values of it, as counted when it was last shown; null where nobody looked yet.")]
 
 
 class SessionList(_Model):

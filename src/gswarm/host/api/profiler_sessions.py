@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
+from dataclasses import replace
 from enum import StrEnum
 
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 
+from gswarm.domain.errors import StorageError
 from gswarm.host.api import profiler_models as models
 from gswarm.host.api.deps import Note, ServicesDep
 from gswarm.host.profiler_sessions import ProfilerSession
@@ -34,7 +37,7 @@ _MEDIA = {
 async def list_sessions(services: ServicesDep) -> models.SessionList:
     """All sessions, the newest first."""
     sessions = services.profiler.sessions.items()
-    return models.SessionList(items=[await _view(services, session) for session in sessions])
+    return models.SessionList(items=[_view(session) for session in sessions])
 
 
 async def start_session(services: ServicesDep, response: Response, note: Note, body: models.SessionRequest) -> models.SessionView:
@@ -49,26 +52,26 @@ async def start_session(services: ServicesDep, response: Response, note: Note, b
     )
     response.headers["Location"] = f"/api/v1/profiler/sessions/{session.name}"
     note.detail = f"made {session.name}"
-    return await _view(services, session)
+    return _view(session)
 
 
 async def get_session(services: ServicesDep, name: str) -> models.SessionView:
-    """One session, with the number of values in it."""
+    """One session, with the number of values that are kept of it now."""
     session = services.profiler.sessions.get(name)
-    return await _view(services, session, count=True)
+    return _view(await asyncio.to_thread(_counted, services, session))
 
 
 async def stop_session(services: ServicesDep, name: str) -> models.SessionView:
-    """End a session now. Its samples stay as long as all others do."""
+    """End a session now. Its samples stay as long as all others do; what clients have not sent yet still comes."""
     session = await asyncio.to_thread(services.profiler.sessions.stop, name)
-    return await _view(services, session, count=True)
+    return _view(session)
 
 
 async def delete_session(services: ServicesDep, name: str) -> models.SessionView:
     """Forget a session; its samples stay as long as all others do."""
     session = services.profiler.sessions.get(name)
     await asyncio.to_thread(services.profiler.sessions.delete, name)
-    return await _view(services, session)
+    return _view(session)
 
 
 async def session_summary(services: ServicesDep, name: str) -> models.SummaryView:
@@ -132,10 +135,16 @@ async def _summary(services: ServicesDep, session: ProfilerSession) -> SessionSu
     return await asyncio.to_thread(summarize, services.profiler, _selection(services, session), slots, names)
 
 
-async def _view(services: ServicesDep, session: ProfilerSession, *, count: bool = False) -> models.SessionView:
-    samples = session.samples
-    if samples is None and count:
-        samples = await asyncio.to_thread(_count, services, session)
+def _counted(services: ServicesDep, session: ProfilerSession) -> ProfilerSession:
+    """Counted anew each time: what clients measured before it ended may come at any time, and what is old goes."""
+    samples = count_values(services.profiler.samples, _selection(services, session))
+    if session.stopped_s is not None:
+        with suppress(StorageError):  # it is only for the list of all
+            services.profiler.sessions.counted(session.name, samples)
+    return replace(session, samples=samples)
+
+
+def _view(session: ProfilerSession) -> models.SessionView:
     return models.SessionView(
         name=session.name,
         state="running" if session.stopped_s is None else "stopped",
@@ -145,12 +154,5 @@ async def _view(services: ServicesDep, session: ProfilerSession, *, count: bool 
         clients=list(session.clients),
         started_at=session.started_s,
         stopped_at=session.stopped_s,
-        samples=samples,
+        samples=session.samples,
     )
-
-
-def _count(services: ServicesDep, session: ProfilerSession) -> int:
-    samples = count_values(services.profiler.samples, _selection(services, session))
-    if session.stopped_s is not None:
-        services.profiler.sessions.counted(session.name, samples)
-    return samples
