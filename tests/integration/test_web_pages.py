@@ -66,6 +66,15 @@ def test_nothing_else_is_served(api: ApiHost, name: str) -> None:
     assert answer.headers["content-type"] == "application/problem+json"
 
 
+def test_a_browser_at_a_wrong_address_gets_the_page_and_programs_a_problem(api: ApiHost) -> None:
+    seen = httpx.get(f"{api.url}/nowhere", headers={"Accept": "text/html,application/xhtml+xml"})
+    assert (seen.status_code, seen.text) == (404, "<!doctype html><title>the page</title>")
+    assert seen.headers["content-security-policy"] == PAGE_POLICY
+    for path, accept in (("/nowhere", "*/*"), ("/api/v1/nowhere", "text/html")):
+        assert httpx.get(api.url + path, headers={"Accept": accept}).status_code == 401
+    assert httpx.post(f"{api.url}/nowhere", headers={"Accept": "text/html"}).status_code == 401
+
+
 def test_a_host_without_the_build_says_how_to_make_it(tmp_path: Path) -> None:
     dashboard = web.Dashboard(tmp_path)
     assert "make web" in dashboard._page

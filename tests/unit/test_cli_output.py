@@ -231,7 +231,7 @@ def render(found: Look, width: int = 140) -> str:
     from rich.console import Console
 
     out = StringIO()
-    Console(file=out, width=width, color_system=None).print(draw(found, height=20))
+    Console(file=out, width=width, color_system=None).print(draw(found, 20, width))
     return out.getvalue()
 
 
@@ -242,6 +242,17 @@ def test_the_live_view_shows_bars_chunks_numbers_and_the_header() -> None:
     assert "■▣□□" in shown
     assert "left/0" in shown
     assert "learning_rate=1e-05" in shown
+
+
+def test_a_narrow_live_view_keeps_its_numbers_and_leaves_deleted_runs_out() -> None:
+    for width in (80, 100, 120):
+        shown = render(look(), width)
+        assert all(word in shown for word in ("6/16", "running", "left/0", "eval_loss")), shown
+        assert max(map(len, shown.splitlines())) <= width
+    assert "learning_rate=1e-05" in render(look(), 100)
+    deleted = look()
+    deleted.runs[0]["state"] = "deleted"
+    assert "6/16" not in render(deleted)
 
 
 @pytest.mark.parametrize("strange", ["[/0]", "[bold]a", "a/[red]7"])

@@ -15,12 +15,14 @@ import {
 export interface NavEntry {
   readonly to: string;
   readonly label: string;
+  /** Where the addresses of what belongs to it begin, if not with its own. */
+  readonly within?: string;
   readonly icon: LucideIcon;
 }
 
 export const NAV: readonly NavEntry[] = [
   { to: "/", label: "Overview", icon: LayoutGrid },
-  { to: "/experiments", label: "Experiments", icon: FlaskConical },
+  { to: "/experiments", label: "Experiments", within: "/runs/", icon: FlaskConical },
   { to: "/timeline", label: "Timeline", icon: ChartGantt },
   { to: "/profiler", label: "Profiler", icon: Activity },
   { to: "/clients", label: "Clients", icon: Server },

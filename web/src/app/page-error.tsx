@@ -7,7 +7,7 @@ export function PageError() {
   return (
     <Empty title={error ? "This page broke" : "There is no such page"}>
       {error instanceof Error && <span>{error.message}. </span>}
-      <Link to="/" reloadDocument>
+      <Link to="/" reloadDocument={Boolean(error)}>
         Back to the overview
       </Link>
     </Empty>

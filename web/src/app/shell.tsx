@@ -49,8 +49,15 @@ export function Shell() {
 }
 
 function Pages() {
-  return NAV.map(({ to, label, icon: Icon }) => (
-    <NavLink key={to} to={to} end={to === "/"} className={css.link}>
+  const { pathname } = useLocation();
+  return NAV.map(({ to, label, within, icon: Icon }) => (
+    <NavLink
+      key={to}
+      to={to}
+      end={to === "/"}
+      className={css.link}
+      data-within={within !== undefined && pathname.startsWith(within)}
+    >
       <Icon size={16} aria-hidden />
       {label}
     </NavLink>

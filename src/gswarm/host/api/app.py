@@ -169,7 +169,8 @@ def create_app(services: HostServices) -> FastAPI:
     app.state.services = services
     app.state.gate = gate
     app.state.streams = EventStreams(gate.still_stands)
-    web.Dashboard().install(app)
+    dashboard = web.Dashboard()
+    dashboard.install(app)
     app.add_route("/openapi.json", _openapi, methods=["GET"], include_in_schema=False)
     app.add_route("/docs", _docs, methods=["GET"], include_in_schema=False)
     app.add_route("/docs.css", _docs_style, methods=["GET"], include_in_schema=False)
@@ -179,6 +180,7 @@ def create_app(services: HostServices) -> FastAPI:
         Shield,
         rules=RULES,
         gate=gate,
+        dashboard=dashboard,
         names=AllowedNames(services.config.bind, services.config.allowed_names),
         audit=services.audit,
         clock=services.clock,

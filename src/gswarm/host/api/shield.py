@@ -22,6 +22,7 @@ from gswarm.host.api.body import Disconnected, read_body, replayed, too_large
 from gswarm.host.api.gate import SAFE_METHODS, Caller, Gate, Role, role_of
 from gswarm.host.api.names import AllowedNames
 from gswarm.host.api.problem import SECURITY_HEADERS, nothing_there, problem, problem_of
+from gswarm.host.api.web import Dashboard
 from gswarm.host.audit import AuditLog, Outcome, Record
 from gswarm.host.door import Visit
 
@@ -84,6 +85,7 @@ class Shield:
         *,
         rules: tuple[Rule, ...],
         gate: Gate,
+        dashboard: Dashboard,
         names: AllowedNames,
         audit: AuditLog,
         clock: Callable[[], float],
@@ -92,6 +94,7 @@ class Shield:
         self._app = app
         self._rules = rules
         self._gate = gate
+        self._dashboard = dashboard
         self._names = names
         self._audit = audit
         self._clock = clock
@@ -158,6 +161,8 @@ class Shield:
             return refusal
         if matching.role is Role.ANYONE:
             return None
+        if matching is _NO_RULE[False] and headers.get("accept", "").startswith("text/html") and not scope["path"].startswith("/api/"):
+            return self._dashboard.nothing_there()
         note.caller = caller = await self._gate.admit(scope["method"], headers, address_of(scope))
         if role_of(caller.role) < matching.role:
             raise ForbiddenError(

@@ -75,6 +75,10 @@ class Dashboard:
             app.add_route(path, self._answer_page, methods=["GET"], include_in_schema=False)
         app.add_route(ASSETS, self._answer_asset, methods=["GET"], include_in_schema=False)
 
+    def nothing_there(self) -> Response:
+        """For a browser that asked for an address which nobody knows: the dashboard says so in its own words."""
+        return HTMLResponse(self._page, 404, headers={"Content-Security-Policy": PAGE_POLICY})
+
     async def _answer_page(self, _request: Request) -> Response:
         return HTMLResponse(self._page, headers={"Content-Security-Policy": PAGE_POLICY})
 

@@ -24,7 +24,7 @@ const COLUMNS: readonly Column<Row>[] = [
   column.accessor((row) => row.slot.device, {
     id: "device",
     header: "Device",
-    size: 160,
+    size: 190,
     cell: ({ row: { original: row } }) => (
       <span title={row.slot.device_name}>
         {row.slot.device}
@@ -50,7 +50,7 @@ const COLUMNS: readonly Column<Row>[] = [
   column.accessor((row) => row.run && row.run.current_step / Math.max(1, row.run.total_steps), {
     id: "progress",
     header: "Step",
-    size: 170,
+    size: 150,
     sortUndefined: "last",
     cell: ({ row: { original: row } }) =>
       row.run ? (
@@ -108,6 +108,7 @@ const COLUMNS: readonly Column<Row>[] = [
     id: "why",
     header: "Why",
     size: 260,
+    meta: { grow: true },
     cell: (cell) => (
       <span className="muted" title={cell.getValue()}>
         {cell.getValue()}

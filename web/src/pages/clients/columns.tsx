@@ -1,37 +1,38 @@
 import { createColumnHelper } from "@tanstack/react-table";
 import { Link } from "react-router";
-import { formatBytes, formatPercent, formatTime, NONE } from "@/lib/format";
+import { formatAgo, formatBytes, formatPercent, formatTime, NONE } from "@/lib/format";
 import { Progress, RunSwatch, StateBadge } from "@/ui/state";
 import type { Column } from "@/ui/table/data-table";
 import type { ClientRow } from "./client-model";
 import css from "./clients.module.css";
 
-const RUNS_SHOWN_MAX = 4;
+const RUNS_SHOWN_MAX = 2;
 const column = createColumnHelper<ClientRow>();
 
 export const COLUMNS: readonly Column<ClientRow>[] = [
   column.accessor((row) => row.client.name, {
     id: "name",
     header: "Client",
-    size: 120,
+    size: 112,
     cell: (cell) => <Link to={`/clients/${cell.getValue()}`}>{cell.getValue()}</Link>,
   }),
   column.accessor((row) => stateOf(row), {
     id: "state",
     header: "State",
-    size: 110,
+    size: 104,
     cell: ({ row: { original: row } }) => <StateBadge state={stateLook(row)} text={stateOf(row)} />,
   }),
   column.accessor("busy", {
     header: "Busy slots",
-    size: 88,
+    size: 84,
     meta: { align: "right" },
     cell: ({ row: { original: row } }) => `${row.busy} of ${row.client.slots.length}`,
   }),
   column.accessor((row) => row.runs.join(" "), {
     id: "runs",
     header: "Trains",
-    size: 176,
+    size: 150,
+    meta: { grow: true },
     cell: ({ row: { original: row } }) =>
       row.runs.length === 0 ? (
         <span className="muted">{row.client.state === "lost" ? row.client.lost_reason || "gone" : "nothing"}</span>
@@ -47,29 +48,29 @@ export const COLUMNS: readonly Column<ClientRow>[] = [
         </span>
       ),
   }),
-  column.accessor("gpus", { header: "GPUs", size: 64, meta: { align: "right" } }),
+  column.accessor("gpus", { header: "GPUs", size: 56, meta: { align: "right" } }),
   column.accessor("gpuUse", {
     header: "GPU use",
-    size: 98,
+    size: 90,
     sortUndefined: "last",
     meta: { hint: "Mean over its GPUs, now" },
     cell: (cell) => <Share value={cell.getValue()} label="GPU use" />,
   }),
   column.accessor("cpuUse", {
     header: "CPU",
-    size: 98,
+    size: 90,
     sortUndefined: "last",
     cell: (cell) => <Share value={cell.getValue()} label="CPU use" />,
   }),
   column.accessor("memoryUse", {
     header: "Memory",
-    size: 98,
+    size: 90,
     sortUndefined: "last",
     cell: (cell) => <Share value={cell.getValue()} label="Memory in use" />,
   }),
   column.accessor("diskFree", {
     header: "Disk free",
-    size: 84,
+    size: 76,
     sortUndefined: "last",
     meta: { align: "right" },
     cell: (cell) => formatBytes(cell.getValue()),
@@ -77,22 +78,22 @@ export const COLUMNS: readonly Column<ClientRow>[] = [
   column.accessor((row) => row.outsiders.join(", "), {
     id: "outsiders",
     header: "Outsiders",
-    size: 100,
+    size: 84,
     meta: { hint: "Accounts whose own processes use its devices" },
     cell: (cell) => cell.getValue() || NONE,
   }),
   column.accessor((row) => labelsOf(row), {
     id: "labels",
     header: "Labels",
-    size: 140,
+    size: 100,
     cell: (cell) => <span title={cell.getValue()}>{cell.getValue() || NONE}</span>,
   }),
-  column.accessor((row) => row.client.version, { id: "version", header: "Version", size: 80 }),
+  column.accessor((row) => row.client.version, { id: "version", header: "Version", size: 72 }),
   column.accessor((row) => row.client.registered_at, {
     id: "since",
     header: "Registered",
-    size: 160,
-    cell: (cell) => formatTime(cell.getValue()),
+    size: 96,
+    cell: (cell) => <span title={formatTime(cell.getValue())}>{formatAgo(cell.getValue(), Date.now() / 1000)}</span>,
   }),
 ];
 
