@@ -2,9 +2,9 @@
 import { queryOptions } from "@tanstack/react-query";
 import { api, taken } from "./client";
 import { allPages } from "./experiments";
-import type { ClientView, HostView, JobView } from "./schema";
+import type { ClientView, HostView, JobView, WaitingList } from "./schema";
 
-export type { ClientView, HostView, JobView, SlotView } from "./schema";
+export type { ClientView, HostView, JobView, SlotView, WaitingView } from "./schema";
 
 export const hostQuery = queryOptions({
   queryKey: ["host"],
@@ -23,3 +23,11 @@ export const queueQuery = queryOptions({
   queryFn: async (): Promise<JobView[]> =>
     (await taken(api.GET("/api/v1/queue", { params: { query: { limit: 200 } } }))).items,
 });
+
+/** The first runs that wait for a slot, in the order of their turns. It changes with every chunk: read with the lists of runs. */
+export function waitingQuery(limit: number) {
+  return queryOptions({
+    queryKey: ["runs", "waiting", limit],
+    queryFn: (): Promise<WaitingList> => taken(api.GET("/api/v1/queue/runs", { params: { query: { limit } } })),
+  });
+}

@@ -65,3 +65,8 @@ test.each([
   [513_657, "514 k"],
   [-2_500, "-2.5 k"],
 ])("%f is short as %s", (value, text) => expect(formatCompact(value)).toBe(text));
+
+test("a power of a thousand is its unit's prefix", () => {
+  expect([1430, 300, 2.5e6].map((watts) => formatCompact(watts, "W"))).toEqual(["1.43 kW", "300 W", "2.5 MW"]);
+  expect(formatCompact(null, "W")).toBe(NONE);
+});

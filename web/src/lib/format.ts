@@ -16,13 +16,13 @@ export function formatNumber(value: Maybe): string {
   return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
 }
 
-const POWERS = ["", " k", " M", " G", " T", " P"];
+const POWERS = ["", "k", "M", "G", "T", "P"];
 
-/** Three digits and a power of a thousand: `6.44 M`. */
-export function formatCompact(value: Maybe): string {
+/** Three digits and a power of a thousand, which is the prefix of the unit where there is one: `6.44 M`, `1.43 kW`. */
+export function formatCompact(value: Maybe, unit = ""): string {
   if (!known(value)) return NONE;
   const power = Math.abs(value) < 1000 ? 0 : Math.min(POWERS.length - 1, Math.floor(Math.log10(Math.abs(value)) / 3));
-  return `${Number((value / 1000 ** power).toPrecision(3))}${POWERS[power]}`;
+  return `${Number((value / 1000 ** power).toPrecision(3))} ${POWERS[power]}${unit}`.trimEnd();
 }
 
 /** A metric's value with three decimals, so that columns line up. */

@@ -18,8 +18,8 @@ export function AlertsPanel() {
   // A host without the profiler has no alerts; that is no failure of this page.
   const isMissing = error instanceof ApiError && error.status === 404;
   return (
-    <Panel title="Alerts" flush note={open.length > 0 && plural(open.length, "open alert")}>
-      {error && !isMissing && <ErrorNotice error={error} />}
+    <Panel title="Alerts" className={css.first} flush note={open.length > 0 && plural(open.length, "open alert")}>
+      {error && !data && !isMissing && <ErrorNotice error={error} />}
       {sorted.length > 0 ? (
         <ul className={css.list}>
           {sorted.map((alert) => (

@@ -1,18 +1,21 @@
+import { useQuery } from "@tanstack/react-query";
 import { formatClock } from "@/lib/format";
 import { useRecentEvents } from "@/live/link";
+import { ErrorNotice } from "@/ui/notice";
 import { Empty, Panel } from "@/ui/panel";
+import { latestEventsQuery, newestOf, SHOWN_MAX } from "./latest-events";
 import css from "./overview.module.css";
 
-const SHOWN_MAX = 8;
-
-/** What happened since the page was opened. */
+/** The newest events, also those of before the page was opened. */
 export function EventsPanel() {
-  const events = useRecentEvents();
+  const { data: earlier, error } = useQuery(latestEventsQuery);
+  const events = newestOf(useRecentEvents(), earlier ?? []);
   return (
     <Panel title="Latest events" flush>
+      {error && events.length === 0 && <ErrorNotice error={error} />}
       {events.length > 0 ? (
         <ul className={css.list}>
-          {events.slice(0, SHOWN_MAX).map((event) => (
+          {events.map((event) => (
             <li key={event.id}>
               <span>
                 <span className="muted">{formatClock(event.at)}</span> {event.text}
@@ -21,7 +24,7 @@ export function EventsPanel() {
           ))}
         </ul>
       ) : (
-        <Empty title="Nothing has happened since this page was opened" />
+        earlier && <Empty title={`Nothing has happened yet; the newest ${SHOWN_MAX} events come here`} />
       )}
     </Panel>
   );

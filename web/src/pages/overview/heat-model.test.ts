@@ -16,6 +16,7 @@ function client(name: string, slots: ClientView["slots"]): ClientView {
     registered_at: 0,
     lost_at: null,
     lost_reason: "",
+    certificate_expires_at: null,
   };
 }
 
@@ -78,9 +79,57 @@ test("a client that is lost says nothing about its slots", () => {
   expect(groups[0]?.cells.map((cell) => cell.share)).toEqual([null, null]);
 });
 
+test("a slot's train share is no temperature, and no memory", () => {
+  for (const metric of ["temperature", "power", "memory"] as const) {
+    const { groups } = heatModel([GPU_NODE, CPU_NODE], [DEVICE], LATEST, metric);
+    expect(groups[1]?.cells.map((cell) => [cell.share, cell.text])).toEqual([
+      [null, "–"],
+      [null, "–"],
+    ]);
+    expect(groups[1]?.cells[0]?.lines).toContain("trains r2");
+  }
+});
+
+test("without a GPU the map shows what slots do, whatever was chosen before", () => {
+  expect(heatModel([CPU_NODE], [], LATEST, "power").groups[0]?.cells[0]?.share).toBe(0.9);
+});
+
+test("a lost client is neither idle nor training", () => {
+  const lost = (client: ClientView) => ({ ...client, state: "lost" });
+  const { groups } = heatModel([lost(GPU_NODE), lost(CPU_NODE)], [DEVICE], LATEST, "utilization");
+  for (const cell of groups.flatMap((group) => group.cells)) {
+    expect(cell).toMatchObject({ share: null, text: "–" });
+    expect(cell.lines.at(-1)).toBe("client is lost");
+  }
+});
+
+test("a MIG device is no GPU, and has no run but its own", () => {
+  const mig = { ...DEVICE, device: "gpu:3/mig:0", kind: "mig", parent: "gpu:3" };
+  const whole = { ...DEVICE, device: "gpu:3" };
+  const slot = { ...DEVICE, device: "slot:1", kind: "slot", parent: "gpu:3/mig:0" };
+  const client_ = client("big", [
+    { ...SLOT, id: "big/0", device: "cuda:0", runs: ["r1"] },
+    { ...SLOT, id: "big/1", device: "cuda:1", runs: ["r2"] },
+  ]);
+  const model = heatModel([client_], [DEVICE, whole, mig, slot], undefined, "utilization");
+  expect([model.gpus, model.migs]).toEqual([2, 1]);
+  expect(model.groups[0]?.cells.map((cell) => cell.lines[1])).toEqual(["trains r1", "trains nothing", "trains r2"]);
+});
+
+const ALL = [GPU_NODE, CPU_NODE];
+
 test("the cluster's throughput is the sum of what is known", () => {
-  expect(throughput(LATEST)).toEqual({ tokens: 42, samples: null, watts: 300 });
-  expect(throughput(undefined)).toEqual({ tokens: null, samples: null, watts: null });
+  expect(throughput(LATEST, ALL)).toEqual({ tokens: 42, samples: null, watts: 300 });
+  expect(throughput(undefined, ALL)).toEqual({ tokens: null, samples: null, watts: null });
+});
+
+test("slots that hold no run, stand still or are lost train nothing a second", () => {
+  const idle = (client: ClientView) => ({ ...client, slots: client.slots.map((slot) => ({ ...slot, runs: [] })) });
+  expect(throughput(LATEST, [GPU_NODE, idle(CPU_NODE)]).tokens).toBe(2);
+  expect(throughput(LATEST, ALL.map(idle)).tokens).toBe(0);
+  expect(throughput(LATEST, [{ ...GPU_NODE, state: "lost" }, CPU_NODE]).tokens).toBe(40);
+  const stands = { client: "left", device: "slot:0", owner: "", values: { train_share: 0 }, at: 1 };
+  expect(throughput({ at: 1, series: [...LATEST.series, stands] }, ALL).tokens).toBe(2);
 });
 
 test("runs that take turns on a slot do not add up", () => {
@@ -91,5 +140,5 @@ test("runs that take turns on a slot do not add up", () => {
     values: { tokens_rate: 10 + place },
     at: place === 1 ? 9 : place,
   }));
-  expect(throughput({ at: 10, series: turns }).tokens).toBe(11);
+  expect(throughput({ at: 10, series: turns }, ALL).tokens).toBe(11);
 });

@@ -1,5 +1,5 @@
 /** The cells of the overview's heat map: GPUs where there are any, a machine's slots where there are none. Pure. */
-import type { ClientView } from "@/api/cluster";
+import type { ClientView, SlotView } from "@/api/cluster";
 import type { Device, Latest, LatestSeries } from "@/api/profiler";
 import { formatBytes, formatNumber, formatPercent, NONE } from "@/lib/format";
 import type { HeatCell, HeatGroup } from "@/ui/heat/layout";
@@ -70,7 +70,9 @@ export const LATEST_METRICS: readonly string[] = [
 
 export interface HeatModel {
   readonly groups: readonly HeatGroup[];
+  /** Whole ones; the MIG devices that they are split into are counted apart. */
   readonly gpus: number;
+  readonly migs: number;
   readonly slots: number;
 }
 
@@ -82,24 +84,49 @@ export function heatModel(
 ): HeatModel {
   const values = newestValues(latest);
   const gpus = new Map<string, Device[]>();
+  const parents = new Map<string, string>();
   for (const device of devices) {
-    if (device.kind === "gpu" || device.kind === "mig")
-      gpus.set(device.client, [...(gpus.get(device.client) ?? []), device]);
+    if (isGpu(device)) gpus.set(device.client, [...(gpus.get(device.client) ?? []), device]);
+    else if (device.kind === "slot") parents.set(`${device.client}/${device.device}`, device.parent);
   }
+  // Without a GPU there is nothing to choose: the map shows what slots do.
+  const shown = gpus.size > 0 ? metric : "utilization";
   const groups = clients.map((client): HeatGroup => {
     const own = gpus.get(client.name);
-    const cells = own ? own.map((device) => gpuCell(client, device, values, metric)) : slotCells(client, values);
     return {
       key: client.name,
       label: client.state === "ready" ? client.name : `${client.name} (${client.state})`,
-      cells,
+      cells: own
+        ? own.map((device) => gpuCell(client, device, runsOn(client, device, parents), values, shown))
+        : client.slots.map((slot) => slotCell(client, slot, values, shown)),
     };
   });
+  const all = [...gpus.values()].flat();
   return {
     groups: groups.filter((group) => group.cells.length > 0),
-    gpus: [...gpus.values()].reduce((sum, own) => sum + own.length, 0),
+    gpus: all.filter((device) => device.kind === "gpu").length,
+    migs: all.filter((device) => device.kind === "mig").length,
     slots: clients.reduce((sum, client) => sum + client.slots.length, 0),
   };
+}
+
+function isGpu(device: Device): boolean {
+  return device.kind === "gpu" || device.kind === "mig";
+}
+
+/** As the sampler names the slot that the plan calls `left/0`. */
+function slotKey(client: string, slot: string): string {
+  return `${client}/slot:${slot.split("/").at(-1)}`;
+}
+
+/** What trains on exactly that device: its client says which one a slot has; `cuda:0` is `gpu:0` where it does not. */
+function runsOn(client: ClientView, device: Device, parents: ReadonlyMap<string, string>): string[] {
+  return client.slots
+    .filter((slot) => {
+      const parent = parents.get(slotKey(client.name, slot.id)) || slot.device.replace("cuda:", "gpu:");
+      return parent === device.device;
+    })
+    .flatMap((slot) => slot.runs.slice(0, 1));
 }
 
 /** By client and device; what belongs to the device as a whole stands before what belongs to a run on it. */
@@ -113,17 +140,25 @@ function newestValues(latest: Latest | undefined): Map<string, Values> {
   return found;
 }
 
-function gpuCell(client: ClientView, device: Device, values: Map<string, Values>, metric: HeatMetric): HeatCell {
-  const { share, text } = LOOKS[metric].read(values.get(`${client.name}/${device.device}`) ?? {}, device);
-  const index = device.device.split(":").at(-1);
-  const slots = client.slots.filter((slot) => slot.device.split(":").at(-1) === index && slot.device !== "cpu");
-  const runs = slots.flatMap((slot) => slot.runs.slice(0, 1));
+const LOST = "client is lost";
+
+function gpuCell(
+  client: ClientView,
+  device: Device,
+  runs: readonly string[],
+  values: Map<string, Values>,
+  metric: HeatMetric,
+): HeatCell {
+  const isLost = client.state === "lost";
+  const known = isLost ? {} : (values.get(`${client.name}/${device.device}`) ?? {});
+  const { share, text } = LOOKS[metric].read(known, isLost ? null : device);
+  const use = runs.length > 0 ? `trains ${runs.join(", ")}` : "trains nothing";
   return {
     key: `${client.name}/${device.device}`,
     label: device.device,
     share,
-    text: `${text}`,
-    lines: [device.name, runs.length > 0 ? `trains ${runs.join(", ")}` : "trains nothing", ...outsiders(device)],
+    text,
+    lines: [device.name, ...(isLost ? [LOST] : [use, ...outsiders(device)])],
   };
 }
 
@@ -132,24 +167,21 @@ function outsiders(device: Device): string[] {
   return others.size > 0 ? [`used by others: ${[...others].join(", ")}`] : [];
 }
 
-/** A machine without GPUs: how much of its time each slot trains, or at least whether it does. */
-function slotCells(client: ClientView, values: Map<string, Values>): HeatCell[] {
-  return client.slots.map((slot) => {
-    const share = values.get(`${client.name}/slot:${slot.id.split("/").at(-1)}`)?.train_share;
-    const [run] = slot.runs;
-    const isOn = client.state !== "lost" && run !== undefined;
-    const known =
-      typeof share === "number"
-        ? shareOf(share)
-        : { share: isOn ? 1 : client.state === "lost" ? null : 0, text: run ?? "idle" };
-    return {
-      key: slot.id,
-      label: isOn ? run : (slot.id.split("/").at(-1) ?? slot.id),
-      share: known.share,
-      text: known.text,
-      lines: [slot.device_name || slot.device, run ? `trains ${run}` : slot.explanation],
-    };
+/** A machine without GPUs: how much of its time each slot trains, or at least whether it does. It has no other reading of a slot. */
+function slotCell(client: ClientView, slot: SlotView, values: Map<string, Values>, metric: HeatMetric): HeatCell {
+  const number = slot.id.split("/").at(-1) ?? slot.id;
+  const [run] = slot.runs;
+  const cell = (label: string, share: number | null, text: string, line: string): HeatCell => ({
+    ...{ key: slot.id, label, share, text },
+    lines: [slot.device_name || slot.device, line],
   });
+  if (client.state === "lost") return cell(number, null, NONE, LOST);
+  const label = run ?? number;
+  const line = run ? `trains ${run}` : slot.explanation;
+  if (metric !== "utilization") return cell(label, null, NONE, line);
+  const share = values.get(slotKey(client.name, slot.id))?.train_share;
+  if (typeof share === "number") return cell(label, share, formatPercent(share), line);
+  return cell(label, run ? 1 : 0, run ?? "idle", line);
 }
 
 export interface Throughput {
@@ -158,18 +190,35 @@ export interface Throughput {
   readonly watts: number | null;
 }
 
-/** Sums over the cluster; `null` where no device said anything. Of the runs that take turns on a slot the one that made the newest step counts. */
-export function throughput(latest: Latest | undefined): Throughput {
+/**
+ * Sums over the cluster; `null` where no device said anything. A step's rates count only of slots that hold a run and train: the newest
+ * step says nothing about now once its slot stands still. Of the runs that take turns on a slot the one that made the newest step counts.
+ */
+export function throughput(latest: Latest | undefined, clients: readonly ClientView[]): Throughput {
   const newest = new Map<string, LatestSeries>();
+  const still = new Set<string>();
   for (const series of latest?.series ?? []) {
+    if (series.values.train_share === 0) still.add(`${series.client}/${series.device}`);
     const key = `${series.client}/${series.device}/${series.owner === "" ? "" : "run"}`;
     if (series.at >= (newest.get(key)?.at ?? 0)) newest.set(key, series);
   }
-  const sum = (metric: string) => {
+  const held = clients
+    .filter((client) => client.state !== "lost")
+    .flatMap((client) =>
+      client.slots.filter((slot) => slot.runs.length > 0).map((slot) => slotKey(client.name, slot.id)),
+    );
+  const training = new Set(held.filter((key) => !still.has(key)));
+  const sum = (metric: string, counts: (series: LatestSeries) => boolean) => {
     const known = [...newest.values()]
-      .map((series) => series.values[metric])
-      .filter((value) => typeof value === "number");
+      .filter((series) => typeof series.values[metric] === "number")
+      .map((series) => (counts(series) ? (series.values[metric] as number) : 0));
     return known.length > 0 ? known.reduce((total, value) => total + value, 0) : null;
   };
-  return { tokens: sum("tokens_rate"), samples: sum("samples_rate"), watts: sum("gpu_power") };
+  const isTraining = (series: LatestSeries) => training.has(`${series.client}/${series.device}`);
+  return {
+    tokens: sum("tokens_rate", isTraining),
+    samples: sum("samples_rate", isTraining),
+    // What a MIG device draws is its GPU's.
+    watts: sum("gpu_power", (series) => !series.device.includes("/")),
+  };
 }

@@ -8,7 +8,7 @@ import { textCodec, useUrlState } from "@/lib/url-state";
 import { Segmented } from "@/ui/field";
 import { HeatMap, HeatScale } from "@/ui/heat/heat-map";
 import { Empty, Panel } from "@/ui/panel";
-import { type HeatMetric, heatModel, LATEST_METRICS, LOOKS } from "./heat-model";
+import { type HeatMetric, type HeatModel, heatModel, LATEST_METRICS, LOOKS } from "./heat-model";
 
 const METRICS = Object.keys(LOOKS) as HeatMetric[];
 const METRIC = textCodec<HeatMetric>("utilization", METRICS);
@@ -31,11 +31,11 @@ export function HeatPanel() {
     () => heatModel(clients ?? [], devices ?? [], latest, metric),
     [clients, devices, latest, metric],
   );
-  const hasGpus = model.gpus > 0;
+  const hasGpus = model.gpus + model.migs > 0;
   return (
     <Panel
       title={hasGpus ? "GPUs" : "Slots"}
-      note={hasGpus ? plural(model.gpus, "GPU") : plural(model.slots, "slot")}
+      note={hasGpus ? gpusText(model) : plural(model.slots, "slot")}
       actions={
         <>
           <HeatScale from={hasGpus ? ENDS[metric][0] : "idle"} to={hasGpus ? ENDS[metric][1] : "trains"} />
@@ -45,9 +45,7 @@ export function HeatPanel() {
     >
       {model.groups.length > 0 ? (
         <HeatMap
-          label={
-            hasGpus ? `${LOOKS[metric].label} of ${plural(model.gpus, "GPU")}` : `Use of ${plural(model.slots, "slot")}`
-          }
+          label={hasGpus ? `${LOOKS[metric].label} of ${gpusText(model)}` : `Use of ${plural(model.slots, "slot")}`}
           groups={model.groups}
           onOpen={(group) => navigate(`/clients/${group.key}`)}
         />
@@ -61,4 +59,8 @@ export function HeatPanel() {
       )}
     </Panel>
   );
+}
+
+function gpusText({ gpus, migs }: HeatModel): string {
+  return migs > 0 ? `${plural(gpus, "GPU")}, ${plural(migs, "MIG device")}` : plural(gpus, "GPU");
 }

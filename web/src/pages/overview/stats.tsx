@@ -6,6 +6,7 @@ import { latestQuery } from "@/api/profiler";
 import { formatBytes, formatCompact } from "@/lib/format";
 import { LATEST_METRICS, throughput } from "./heat-model";
 import css from "./overview.module.css";
+import { countsOf } from "./stats-model";
 
 /** The numbers that are looked at first. */
 export function Stats() {
@@ -13,30 +14,22 @@ export function Stats() {
   const { data: experiments = [] } = useQuery(experimentsQuery);
   const { data: latest } = useQuery(latestQuery(LATEST_METRICS));
   const { data: host } = useQuery(hostQuery);
-  const ready = clients.filter((client) => client.state === "ready");
-  const slots = ready.flatMap((client) => client.slots);
-  const busy = slots.filter((slot) => slot.runs.length > 0).length;
-  const count = (state: string) => experiments.reduce((sum, one) => sum + (one.states[state] ?? 0), 0);
-  const { tokens, samples, watts } = throughput(latest);
+  const { ready, slots, busy, training, ahead } = countsOf(clients);
+  const queued = experiments.reduce((sum, one) => sum + (one.states.queued ?? 0), 0);
+  const { tokens, samples, watts } = throughput(latest, clients);
   return (
     <div className={css.stats}>
       <Stat name="Clients ready" of={`of ${clients.length}`}>
-        {ready.length}
+        {ready}
       </Stat>
-      <Stat name="Slots that train" of={`of ${slots.length}`}>
+      <Stat name="Slots that train" of={`of ${slots}`}>
         {busy}
       </Stat>
-      <Stat name="Runs that train">{count("running")}</Stat>
-      <Stat name="Runs that wait">{count("queued")}</Stat>
-      <Stat name="Tokens" of={tokens === null ? undefined : "a second"}>
-        {formatCompact(tokens)}
-      </Stat>
-      <Stat name="Samples" of={samples === null ? undefined : "a second"}>
-        {formatCompact(samples)}
-      </Stat>
-      <Stat name="GPU power" of={watts === null ? undefined : "W"}>
-        {formatCompact(watts)}
-      </Stat>
+      <Stat name="Runs that train">{training}</Stat>
+      <Stat name="Runs that wait">{queued + ahead.length}</Stat>
+      <Stat name="Tokens a second">{formatCompact(tokens)}</Stat>
+      <Stat name="Samples a second">{formatCompact(samples)}</Stat>
+      <Stat name="GPU power">{formatCompact(watts, "W")}</Stat>
       <Stat name="Pool disk free">{formatBytes(host?.disks.pool?.free_bytes)}</Stat>
     </div>
   );
