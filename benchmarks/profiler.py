@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,11 +27,15 @@ from gswarm.profiler.export import Selection, count_values, csv_pieces
 from gswarm.profiler.parquet_store import ParquetSampleStore
 from gswarm.profiler.sample_store import Aggregate, By, SampleQuery
 from gswarm.profiler.store_limits import StoreLimits
+from gswarm.profiler.warm_up import warm_up
 from gswarm.wire.convert import decode_samples, encode_samples
 
 GPU_METRICS = tuple(metric.name for metric in METRICS if metric.group is Group.GPU)
 GPUS_PER_CLIENT = 8
 BEGIN_S = 1_800_000_000.0
+FIRST_METRIC = "gpu_power"
+STARTS = 5
+OF_THE_ORIGINAL = "gswarm 0.4.3: 16 s (quoted from when this project looked at it; not run here)"
 
 
 def device_values(metrics: tuple[str, ...], rows: int, rng: np.random.Generator, begin: int) -> np.ndarray:
@@ -127,14 +132,15 @@ def at_rest(folder: Path) -> Iterator[dict[str, object]]:
 
 
 def panel(folder: Path) -> Iterator[dict[str, object]]:
-    """1,000 GPUs for 24 hours: one metric, in as many files as twenty metrics at 1 Hz make."""
-    metrics = ("gpu_utilization",)
+    """1,000 GPUs for 24 hours: one metric, in as many files as twenty metrics at 1 Hz make. A second one is asked for the first time after
+    a start."""
+    metrics = ("gpu_utilization", FIRST_METRIC)
     store = ParquetSampleStore(folder, StoreLimits(fold_bytes=10**12), lambda: BEGIN_S + 86_400, fold_in_background=False)
     rng = np.random.default_rng(2)
     rows, step_s, clients = 40, 10, 125
     spike_seq = 100
     for seq in range(1, 216 + 1):
-        values = rng.integers(0, 101, (8, 1, rows)) / 100
+        values = rng.integers(0, 101, (8, 1, rows)).repeat(2, axis=1) / 100
         if seq == spike_seq:
             values[3, 0, 7] = 42.0
         begin_us = int((BEGIN_S + (seq - 1) * rows * step_s) * 1e6)
@@ -146,10 +152,10 @@ def panel(folder: Path) -> Iterator[dict[str, object]]:
     began_s = time.perf_counter()
     store = ParquetSampleStore(folder, StoreLimits(), lambda: BEGIN_S + 86_400, fold_in_background=False)
     yield row("start with a day of 1,000 GPUs in its folder", time.perf_counter() - began_s, "s")
-    lines = SampleQuery(metrics, BEGIN_S, BEGIN_S + 86_400, 500)
+    lines = SampleQuery(metrics[:1], BEGIN_S, BEGIN_S + 86_400, 500)
     for name, query in (
         ("1,000 lines", lines),
-        ("one line for all", SampleQuery(metrics, BEGIN_S, BEGIN_S + 86_400, 500, aggregate=Aggregate.MEAN, by=By.ALL)),
+        ("one line for all", SampleQuery(metrics[:1], BEGIN_S, BEGIN_S + 86_400, 500, aggregate=Aggregate.MEAN, by=By.ALL)),
     ):
         times = []
         for _ in range(6):
@@ -159,11 +165,25 @@ def panel(folder: Path) -> Iterator[dict[str, object]]:
         assert max(float(np.nanmax(series.high)) for series in answer.series) == 42.0
         ms = 1000 * float(np.median(times[1:]))
         yield row(f"panel of 1,000 GPUs x 24 h: {name}", ms, "ms", "<= 100", ms <= 100)
-        yield row(f"the same for the first time after a start: {name}", 1000 * times[0], "ms")
     began_s = time.perf_counter()
     size = sum(map(len, encode_answer(store.query(lines))))
     yield row(f"1,000 lines as JSON ({size / 1e6:.0f} MB)", 1000 * (time.perf_counter() - began_s), "ms")
     store.close()
+    command = [sys.executable, __file__, "--first-query-of", str(folder)]
+    starts = [json.loads(subprocess.run(command, check=True, capture_output=True).stdout) for _ in range(STARTS)]
+    first_ms = float(np.median([start["first_ms"] for start in starts]))
+    yield row("panel of 1,000 GPUs x 24 h: 1,000 lines, first query of a process", first_ms, "ms", "<= 100", first_ms <= 100)
+    yield row("warming up at the start, for that", float(np.median([start["warm_up_ms"] for start in starts])), "ms")
+
+
+def first_query(folder: Path) -> dict[str, float]:
+    """As in a host that has just started: nothing was read by this process, and nobody has asked for this metric."""
+    store = ParquetSampleStore(folder, StoreLimits(), lambda: BEGIN_S + 86_400, fold_in_background=False)
+    began_s = time.perf_counter()
+    warm_up(store, BEGIN_S + 86_400)
+    warm_s = time.perf_counter()
+    store.query(SampleQuery((FIRST_METRIC,), BEGIN_S, BEGIN_S + 86_400, 500))
+    return {"first_ms": 1000 * (time.perf_counter() - warm_s), "warm_up_ms": 1000 * (warm_s - began_s)}
 
 
 def stall(folder: Path) -> Iterator[dict[str, object]]:
@@ -178,7 +198,7 @@ def stall(folder: Path) -> Iterator[dict[str, object]]:
     selection = Selection(BEGIN_S, BEGIN_S + 3600)
     worst_s, samples, exported = asyncio.run(_watch_loop(store, selection))
     name = f"longest stall of the loop while a session of 512 GPUs ends ({samples:,} values)"
-    yield row(name, 1000 * worst_s, "ms", "<= 50", worst_s <= 0.05, "gswarm 0.4.3: 16 s")
+    yield row(name, 1000 * worst_s, "ms", "<= 50", worst_s <= 0.05, OF_THE_ORIGINAL)
     yield row("its export as CSV", exported / 1e6, "MB")
     store.close()
 
@@ -228,12 +248,16 @@ def _resident_bytes() -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
-    as_json: bool = parser.parse_args().json
+    parser.add_argument("--first-query-of", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.first_query_of is not None:
+        print(json.dumps(first_query(options.first_query_of)))
+        return 0
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         rows = [*memory(root / "memory"), *ingest(root / "ten", 10, 600), *ingest(root / "one", 1, 3_000)]
         rows += [*at_rest(root / "rest"), *panel(root / "panel"), *stall(root / "stall")]
-    if as_json:
+    if options.json:
         print(json.dumps(rows, indent=1))
     else:
         for one in rows:

@@ -12,6 +12,7 @@ from gswarm.host.loop import PlanLoop
 from gswarm.host.profiler_sessions import ProfilerSessions
 from gswarm.profiler.parquet_store import ParquetSampleStore
 from gswarm.profiler.store_limits import StoreLimits
+from gswarm.profiler.warm_up import warm_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,9 @@ def open_samples(root: Path, config: ProfilerConfig, clock: Callable[[], float])
         disk_bytes_max=config.disk_bytes_max,
         memory_bytes_max=config.memory_bytes_max,
     )
-    return ParquetSampleStore(root / "samples", limits, clock)
+    store = ParquetSampleStore(root / "samples", limits, clock)
+    warm_up(store, clock())
+    return store
 
 
 def open_profiler(
