@@ -98,6 +98,15 @@ def test_the_view_shows_what_is_known() -> None:
     assert "more that do less" in console.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_a_mig_device_is_a_part_of_a_gpu_and_not_one_more() -> None:
+    devices = [*DEVICES, device("a", "gpu:1/mig:0", "mig", parent="gpu:1"), device("a", "gpu:1/mig:1", "mig", parent="gpu:1")]
+    console = Console(file=io.StringIO(), width=140, force_terminal=False)
+    console.print(draw(Look(100.0, make_rows(devices, LATEST), [])))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "2 clients, 2 GPUs" in text
+    assert "gpu:1/mig:1" in text
+
+
 def test_pipes_get_lines(capsys: pytest.CaptureFixture[str]) -> None:
     look = Look(100.0, make_rows(DEVICES, LATEST), [ALERT])
     show(look, Format.JSON)

@@ -45,7 +45,7 @@ def draw(look: Look, height: int = 40, width: int = 120) -> RenderableType:
 
 
 def _header(look: Look) -> Text:
-    gpus = [row for row in look.rows if row.device != "machine"]
+    gpus = [row for row in look.rows if row.device != "machine" and "/" not in row.device]  # MIG devices are parts of one
     known = [row.utilization for row in gpus if row.utilization is not None]
     watts = [row.power_w for row in gpus if row.power_w is not None]
     line = Text()
