@@ -73,6 +73,9 @@ class FakeSessions:
     refused_reports: int = 3
     asked_to_leave: list[str] = field(default_factory=list)
 
+    def certificate_ends_s(self, client: ClientName) -> float | None:
+        return 2e9 if client in self.connected else None
+
     async def disconnect(self, client: ClientName, reason: str) -> None:
         if client not in self.connected:
             raise NotFoundError(f"client {client} is not connected")

@@ -246,6 +246,8 @@ def test_the_api_and_the_command_show_it(tmp_path: Path, monkeypatch: pytest.Mon
         (item,) = answer["items"]
         assert (item["rule"], item["severity"], item["client"], item["device"], item["run"]) == ("xid", "critical", "a", "gpu:0", None)
         assert (item["until"], item["value"], answer["left_out"]) == (None, 79.0, 0)
+        assert {rule["rule"]: rule["is_on"] for rule in answer["rules"]} == dict.fromkeys(AlertRule, True)
+        assert answer["channels"] == []
         shown = CliRunner().invoke(app, ["alerts"]).stdout
         assert "critical" in shown
         assert "a gpu:0" in shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -80,6 +81,8 @@ async def test_revoking_a_client_cuts_all_it_does_and_outlives_a_restart(tmp_pat
         async with asyncio.timeout(20):
             await asyncio.gather(*(event.wait() for event in stood))
             with api(host, tmp_path) as admin:
+                ends_s = (await asyncio.to_thread(admin.client, "a"))["certificate_expires_at"]
+                assert 0 < ends_s - time.time() <= HostConfig().client_certificate_ttl_s
                 assert await asyncio.to_thread(admin.revoke_client, "a") == {"clients": ["a"]}
             for call in (session, metrics):
                 with pytest.raises(UnauthenticatedError):

@@ -183,10 +183,16 @@ def show(name: ClientName, output: Output = Format.TABLE) -> None:
         ("connected", text(document["connected"])),
         ("version", document["version"]),
         ("since", moment(document["registered_at"])),
+        ("certificate", _certificate(document)),
         ("labels", text(document["labels"])),
         ("slots", slots),
     ]
     show_item(output, document, fields, key="name")
+
+
+def _certificate(document: Json) -> str:
+    end = document["certificate_expires_at"]
+    return f"ends {moment(end)}; the client renews it before" if end is not None else "-"
 
 
 def _slot_line(slot: Json) -> str:

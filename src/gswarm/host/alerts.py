@@ -74,6 +74,16 @@ class AlertDesk:
         return sorted(self._book.firing, key=lambda alert: (-order.index(alert.severity), -alert.since_s, alert.id))
 
     @property
+    def rules(self) -> dict[AlertRule, bool]:
+        """Every rule, and whether it is looked at."""
+        return {rule: rule not in self._config.rules_off for rule in AlertRule}
+
+    @property
+    def channels(self) -> dict[str, str]:
+        """Who is told, by the channel's name, and why it does not work; empty while it does."""
+        return {courier.channel.name: courier.error for courier in self._couriers}
+
+    @property
     def left_out(self) -> int:
         """Things that are wrong and beyond what is kept, at the last look."""
         return self._book.left_out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import aclosing
@@ -61,6 +62,8 @@ class Session:
         self.incarnation = incarnation
         self.is_answering = False
         """A report of it is being taken in; what it said after that has not been read."""
+        self.certificate_ends_s = math.inf
+        """Seconds since the epoch; infinite for a client that came without one."""
         self._outgoing: deque[HostMessage] = deque()
         self._wake = asyncio.Event()
         self._ended = False
@@ -165,6 +168,11 @@ class SessionManager:
         """Metric rows of steps and log lines of runs that their sender was not granted."""
         return self._intake.refused_count
 
+    def certificate_ends_s(self, client: ClientName) -> float | None:
+        """Seconds since the epoch: when the certificate ends that a connected client came with, if it came with one."""
+        session = self._sessions.get(client)
+        return session.certificate_ends_s if session is not None and math.isfinite(session.certificate_ends_s) else None
+
     def is_alive(self, client: ClientName) -> bool:
         """Whether the client has a session and its leases stand."""
         return client in self._sessions and self._leases.remaining_s(client) > 0
@@ -232,6 +240,7 @@ class SessionManager:
     async def session(self, peer: Peer, first: Register, messages: AsyncIterator[ClientMessage]) -> AsyncIterator[HostMessage]:
         """One client's session, from its registration to its end."""
         session = await self._admit(first)
+        session.certificate_ends_s = peer.expires_at_s
         reader = asyncio.get_running_loop().create_task(self._receive(session, messages), name=f"session-{session.client}")
         try:
             async for message in session.outgoing():

@@ -27,9 +27,11 @@ export function latestQuery(metrics: readonly string[]) {
   });
 }
 
-export const alertsQuery = queryOptions({
+export const alertListQuery = queryOptions({
   queryKey: ["alerts"],
-  queryFn: async ({ signal }) => (await getJson<AlertList>("alerts", {}, signal)).items,
+  queryFn: ({ signal }) => getJson<AlertList>("alerts", {}, signal),
   refetchInterval: 5_000,
   retry: (count, error) => !(error instanceof ApiError) && count < 2,
 });
+
+export const alertsQuery = queryOptions({ ...alertListQuery, select: (list) => list.items });

@@ -27,6 +27,24 @@ class AlertView(BaseModel):
     until: float | None
 
 
+class AlertRuleView(BaseModel):
+    """Whether a rule is looked at; ``docs/alerts.md`` says when each fires."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rule: str
+    is_on: bool
+
+
+class AlertChannelView(BaseModel):
+    """Somebody who is told beside the log and the dashboard; ``error`` is null while it works."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    error: str | None
+
+
 class AlertList(BaseModel):
     """``left_out`` counts what is wrong beyond what is kept."""
 
@@ -34,11 +52,19 @@ class AlertList(BaseModel):
 
     items: list[AlertView]
     left_out: int
+    rules: list[AlertRuleView]
+    channels: list[AlertChannelView]
 
 
 async def list_alerts(services: ServicesDep) -> AlertList:
     """What fires, the worst first, then what was over in the last hour."""
-    return AlertList(items=[_view(alert) for alert in services.alerts.listed()], left_out=services.alerts.left_out)
+    desk = services.alerts
+    return AlertList(
+        items=[_view(alert) for alert in desk.listed()],
+        left_out=desk.left_out,
+        rules=[AlertRuleView(rule=rule.value, is_on=is_on) for rule, is_on in desk.rules.items()],
+        channels=[AlertChannelView(name=name, error=error or None) for name, error in desk.channels.items()],
+    )
 
 
 def _view(alert: Alert) -> AlertView:

@@ -22,7 +22,10 @@ def _find(services: ServicesDep, name: str) -> Client:
 
 
 def _view(services: ServicesDep, client: Client) -> models.ClientView:
-    return views.client_view(services.loop.state, client, client.name in services.sessions.connected, services.clock())
+    sessions = services.sessions
+    return views.client_view(
+        services.loop.state, client, client.name in sessions.connected, sessions.certificate_ends_s(client.name), services.clock()
+    )
 
 
 async def list_clients(services: ServicesDep, limit: Limit = 100, cursor: Cursor = None) -> models.Page[models.ClientView]:

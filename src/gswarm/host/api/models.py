@@ -322,6 +322,7 @@ class ClientView(Model):
     registered_at: float
     lost_at: float | None
     lost_reason: str
+    certificate_expires_at: float | None = Field(description="Of a connected client; it renews its certificate by itself.")
 
 
 class TokenRequest(Model):

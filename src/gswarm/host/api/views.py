@@ -280,7 +280,7 @@ def slot_view(state: ClusterState, slot: Slot, now_s: float) -> models.SlotView:
     )
 
 
-def client_view(state: ClusterState, client: Client, connected: bool, now_s: float) -> models.ClientView:
+def client_view(state: ClusterState, client: Client, connected: bool, certificate_ends_s: float | None, now_s: float) -> models.ClientView:
     return models.ClientView(
         name=client.name,
         state=client.state,
@@ -291,6 +291,7 @@ def client_view(state: ClusterState, client: Client, connected: bool, now_s: flo
         registered_at=client.registered_at_s,
         lost_at=client.lost_at_s,
         lost_reason=client.lost_reason,
+        certificate_expires_at=certificate_ends_s,
     )
 
 

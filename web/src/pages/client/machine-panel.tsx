@@ -40,8 +40,13 @@ function aboutFacts(client: ClientView): Fact[] {
         </span>
       ),
     ],
-    ["Certificate", "renewed by the client itself; the host does not tell when it ends"],
+    ["Certificate", certificate(client)],
   ];
+}
+
+function certificate({ certificate_expires_at: end, connected }: ClientView): string {
+  if (end !== null) return `ends ${formatTime(end)}; the client renews it before`;
+  return connected ? "none" : NONE;
 }
 
 /** How the machine fares, by its newest samples. */

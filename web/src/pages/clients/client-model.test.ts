@@ -17,6 +17,7 @@ const CLIENT: ClientView = {
   registered_at: 0,
   lost_at: null,
   lost_reason: "",
+  certificate_expires_at: null,
 };
 
 function gpu(device: string, processes: Device["processes"] = []): Device {
