@@ -6,8 +6,10 @@ import contextlib
 import io
 import json
 import os
+import stat
 import struct
 import tarfile
+import threading
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from hypothesis import strategies as st
 
 from gswarm.cli import run_jobs
 from gswarm.datapool.disk import DiskStore
-from gswarm.datapool.manifest import Entry, Manifest, materialise, save_manifest
+from gswarm.datapool.manifest import Entry, Manifest, ingest_folder, materialise, save_manifest
 from gswarm.datapool.tree import check_name, check_names, path_below
 from gswarm.domain.errors import GswarmError, InvalidInputError, NotFoundError
 from gswarm.domain.ids import Digest, RunId
@@ -32,7 +34,9 @@ from gswarm.host.backup.restore import restore_backup
 from gswarm.profiler.run_logs import RunLogStore
 from gswarm.sdk import Host
 from gswarm.training import packages
+from gswarm.training.base import resolve_base
 from gswarm.training.base_files import INDEX_FILE, check_base
+from gswarm.training.sources import read_rows
 from gswarm.wire.certificates import check_client_name
 
 OUTSIDE = "outside"
@@ -282,6 +286,177 @@ def test_no_name_leaves_its_folder(sink: Callable[[str, World], None], name: str
         with contextlib.suppress(GswarmError):
             sink(name.replace("{world}", str(world.root)), world)
         assert world.around() == before
+
+
+# ---- trees that somebody left behind ---------------------------------------------------------------------------------------
+
+WAITS_S = 30.0
+ROW = json.dumps({"text": "own"}) + "\n"
+SECRET = json.dumps({"text": "another's"}) + "\n"
+BASE_NAMES = ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors", "vocab.txt", "x.jsonl", "y.csv")
+ON_DISK = [name for name in EVIL if name not in ("", ".", "..") and not set(name) & {"/", "\0"} and not set(name) & {"\ud800"}]
+"""Names that Linux takes; those that are too long are not made."""
+OUTSIDE_TARGETS = ("../../outside", "{world}/outside", "../../../../outside.jsonl", "{world}/outside.jsonl", "{world}")
+TARGETS = (*OUTSIDE_TARGETS, "/dev/zero", "/proc/self/fd/0", ".", "..", "nothing", "nothing.jsonl", "a", "a/a", "x")
+PLANTED = st.tuples(
+    st.sampled_from(("file", "file", "folder", "link", "hard link", "pipe", "device")),
+    st.integers(0, 9),
+    st.one_of(st.sampled_from(("a", "x", *BASE_NAMES)), st.sampled_from(ON_DISK)),
+    st.one_of(st.integers(0, 9), st.sampled_from(TARGETS)),
+)
+"""Kind, number of the folder that it is in, name, and for links a number of a file made before, or a text."""
+
+
+def plant(world: World, tree: Path, drawn: list[tuple[str, int, str, int | str]]) -> None:
+    """What the machine refuses to make (twice the same name, too long, a device for want of rights) is left out."""
+    folders, files = [tree], [world.root / "outside"]
+    tree.mkdir()
+    for kind, where, name, target in drawn:
+        path = Path(f"{folders[where % len(folders)]}/{name}")
+        before = files[target % len(files)] if isinstance(target, int) else Path(target.replace("{world}", str(world.root)))
+        with contextlib.suppress(OSError):
+            match kind:
+                case "file":
+                    with path.open("x") as file:
+                        file.write(ROW)
+                    files.append(path)
+                case "folder":
+                    path.mkdir()
+                    folders.append(path)
+                case "link":
+                    path.symlink_to(before)
+                case "hard link":
+                    path.hardlink_to(before)
+                case "pipe":
+                    os.mkfifo(path)
+                case "device":
+                    os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))  # /dev/zero
+
+
+def content_of(tree: Path) -> dict[str, bytes]:
+    """Every file below, links to files of the tree followed."""
+    found = {}
+    for parent, _, files in os.walk(tree):
+        for name in files:
+            path = Path(f"{parent}/{name}")
+            real = path.resolve()
+            assert real.is_relative_to(tree), f"{path} leads out"
+            assert stat.S_ISREG(real.stat().st_mode), f"{path} is no file"
+            found[f"{parent}/{name}".removeprefix(f"{tree}/")] = real.read_bytes()
+    return found
+
+
+def copied(tree: Path, world: World, *, move: bool) -> None:
+    store = DiskStore(world.inside / "store")
+    try:
+        expected: dict[str, bytes] | str
+        try:
+            expected = content_of(tree)
+        except (AssertionError, OSError, RuntimeError) as error:
+            expected = str(error)
+        digest, _ = ingest_folder(store, "test", tree, move=move)
+        materialise(store, digest, world.inside / "copy")
+        assert content_of(world.inside / "copy") == expected
+    finally:
+        store.close()
+
+
+def tree_into_the_pool(tree: Path, world: World) -> None:
+    copied(tree, world, move=False)
+
+
+def tree_moved_into_the_pool(tree: Path, world: World) -> None:
+    copied(tree, world, move=True)
+
+
+def tree_in_the_place_of_unpacked_files(tree: Path, world: World) -> None:
+    """It is taken for what is to be unpacked there only if that is what it is."""
+    store = DiskStore(world.inside / "store")
+    try:
+        with store.ingest() as ingest:
+            ingest.write(ROW.encode())
+            blob = ingest.commit()
+        digest = save_manifest(store, Manifest("test", (Entry("x", blob, len(ROW)),)))
+        materialise(store, digest, tree)
+        assert content_of(tree) == {"x": ROW.encode()}
+    finally:
+        store.close()
+
+
+def is_a_name_of(path: Path, other: Path) -> bool:
+    """Whether it is that file under another name: the kernel knows no first one, and no link to ask."""
+    return path.lstat().st_ino == other.stat().st_ino
+
+
+def tree_of_data(tree: Path, world: World) -> None:
+    rows = read_rows(str(tree), world.inside)
+    assert json.loads(SECRET) not in rows or any(is_a_name_of(path, world.root / "outside") for path in tree.iterdir())
+
+
+def tree_of_a_model(tree: Path, world: World) -> None:
+    with contextlib.suppress(GswarmError):
+        resolve_base(str(tree), world.inside / "base", world.inside / "work")
+    for name, content in content_of(world.inside / "base").items():
+        assert content == (tree / name).read_bytes()
+        assert content == ROW.encode() or is_a_name_of(tree / name, world.root / "outside")
+
+
+TREE_SINKS: list[Callable[[Path, World], None]] = [
+    tree_into_the_pool,
+    tree_moved_into_the_pool,
+    tree_in_the_place_of_unpacked_files,
+    tree_of_data,
+    tree_of_a_model,
+]
+
+
+def without_waiting(act: Callable[[], None]) -> None:
+    """In a thread, because whoever opens a pipe waits for ever. A refusal is as good as an answer."""
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            act()
+        except GswarmError:
+            return
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(WAITS_S)
+    assert not thread.is_alive(), "it waits"
+    if raised:
+        raise raised[0]
+
+
+@pytest.mark.parametrize("sink", TREE_SINKS, ids=lambda sink: sink.__name__)
+@settings(max_examples=60, deadline=None)
+@given(drawn=st.lists(PLANTED, min_size=1, max_size=8))
+@example(drawn=[("pipe", 0, "x.jsonl", 0)])
+@example(drawn=[("link", 0, "x.jsonl", "../../outside"), ("file", 0, "x", 0)])
+@example(drawn=[("link", 0, "x.jsonl", "{world}/outside.jsonl")])
+@example(drawn=[("link", 0, "x.jsonl", "nothing.jsonl")])
+@example(drawn=[("link", 0, "x.jsonl", "x.jsonl")])
+@example(drawn=[("hard link", 0, "x.jsonl", 0)])
+@example(drawn=[("device", 0, "x.jsonl", 0)])
+@example(drawn=[("file", 0, "x", 0)])
+@example(drawn=[("file", 0, name, 0) for name in BASE_NAMES[:4]] + [("link", 0, "vocab.txt", "{world}/outside")])
+def test_no_tree_leads_out_of_itself_and_none_is_waited_for(
+    sink: Callable[[Path, World], None], drawn: list[tuple[str, int, str, int | str]]
+) -> None:
+    with TemporaryDirectory() as temporary:
+        world = World(Path(temporary).resolve())
+        world.make()
+        for outside in (world.root / "outside", world.root / "outside.jsonl", world.inside.parent / "outside"):
+            outside.write_text(SECRET)
+            outside.chmod(0o640)
+        tree = world.inside / "tree"
+        plant(world, tree, drawn)
+        before = world.around()
+        without_waiting(lambda: sink(tree, world))
+        assert world.around() == before
+        assert (world.root / "outside").stat().st_mode & 0o777 == 0o640
 
 
 @pytest.mark.parametrize(

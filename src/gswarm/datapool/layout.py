@@ -98,9 +98,12 @@ def within(path: Path, folder: Path) -> Path:
     anywhere else would carry files away that nobody named.
 
     Raises:
-        InvalidInputError: it leads out of the folder.
+        InvalidInputError: it leads out of the folder, or in a circle.
     """
-    real, home = path.resolve(), folder.resolve()
+    try:
+        real, home = path.resolve(), folder.resolve()
+    except RuntimeError:
+        raise InvalidInputError(f"{path} is a link that leads to itself", "remove the link") from None
     roots = (home, home.parent.parent / "blobs") if home.parent.name == "snapshots" else (home,)
     if not any(real.is_relative_to(root) for root in roots):
         raise InvalidInputError(f"{path} is a link that leads out of {folder}", "copy the file to its place, or remove the link")

@@ -64,6 +64,10 @@ def _file_rows(path: Path) -> Iterator[object]:
                 raise InvalidInputError(f"{path} is no data set file", f"use one of {', '.join(DATASET_SUFFIXES)}")
     except (ValueError, csv.Error, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInputError(f"{path} cannot be read: {error}", "check the file's format and its name's ending") from error
+    except OSError as error:  # a link that leads nowhere, no right to read
+        raise InvalidInputError(
+            f"{path} cannot be read: {error.strerror}", "check the path and the rights of the client's account"
+        ) from error
 
 
 def _json_rows(path: Path) -> Iterator[object]:
