@@ -104,6 +104,11 @@ class Dashboard:
         """How much wider than the window the page is."""
         return int(self.page.evaluate("document.documentElement.scrollWidth - window.innerWidth"))
 
+    def cut_tables(self) -> list[str]:
+        """Names of the tables that are wider than their place."""
+        tables = "[...document.querySelectorAll('table')].filter(one => one.parentElement.scrollWidth > one.parentElement.clientWidth + 1)"
+        return list(self.page.evaluate(f"{tables}.map(one => one.getAttribute('aria-label'))"))
+
     def assert_quiet(self) -> None:
         assert self.complaints == []
         assert self.elsewhere == []
