@@ -261,7 +261,7 @@ CLIENT: dict[str, tuple[Panel, ...]] = {
     ),
     "Machine": (
         Chart("CPU", "percentunit", by_client(f"gswarm_machine_cpu_utilization_ratio{SOMEWHERE}"), top=1),
-        Chart("Load", "none", by_client(f"gswarm_machine_load_1m{SOMEWHERE}")),
+        Chart("Load", "none", tuple((f"gswarm_machine_load_{m}m{SOMEWHERE}", f"{m} min {{{{client}}}}") for m in (1, 5, 15))),
         Chart(
             "Memory",
             "bytes",
