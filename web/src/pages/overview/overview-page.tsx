@@ -4,6 +4,7 @@ import { clientsQuery } from "@/api/cluster";
 import { Page } from "@/app/page";
 import { plural } from "@/lib/format";
 import { ErrorNotice } from "@/ui/notice";
+import { StaleNotice } from "@/ui/stale-notice";
 import { AlertsPanel } from "./alerts-panel";
 import { ActivePanel } from "./active-panel";
 import { EventsPanel } from "./events-panel";
@@ -18,7 +19,8 @@ export function Component() {
   const ready = clients?.filter((client) => client.state === "ready").length;
   return (
     <Page title="Overview" note={ready !== undefined && `${plural(ready, "client")} ready`}>
-      {error && <ErrorNotice error={error} />}
+      {error && !clients && <ErrorNotice error={error} />}
+      <StaleNotice />
       <Stats />
       <div className={css.columns}>
         <div className={css.wide}>

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Answer, AnswerLine, Note } from "@/api/profiler-query";
 import { runColor } from "@/lib/run-color";
-import { chartModel, marksOf } from "./chart-model";
+import { chartModel, markWord, marksOf } from "./chart-model";
 import { csvOf } from "./csv";
 import { figuresOf, gridded, isSilent } from "./grid";
 import type { PanelSpec } from "./panels";
@@ -130,27 +130,54 @@ describe("a chart", () => {
   });
 });
 
-it("marks what happened, by kind, with words only where there is room", () => {
-  const note = (at: number, kind: Note["kind"]): Note => ({
-    at,
-    kind,
-    text: "",
-    experiment: null,
-    run: null,
-    client: null,
+describe("marks", () => {
+  const note = (kind: Note["kind"], text: string, about: Partial<Note> = {}): Note => ({
+    ...{ at: 5, kind, text, experiment: null, run: null, client: null },
+    ...about,
   });
-  const marks = marksOf(
-    [note(5, "op"), note(10, "failure"), note(12, "op"), note(50, "eval")],
-    ["op", "failure"],
-    [0, 100],
-    "dark",
+
+  it("are of the kinds that are wanted, and of the range", () => {
+    const notes = [note("op", "", { at: -1 }), note("failure", "r2: failed", { run: "r2" }), note("eval", "")];
+    const marks = marksOf(notes, ["op", "failure"], [0, 100], "dark");
+    expect(marks.map((mark) => mark.text)).toEqual(["r2 failed"]);
+    expect(marks[0]?.color).toBeDefined();
+  });
+
+  it.each([
+    [note("op", "r1: stop requested by anna", { run: "r1" }), "stop r1"],
+    [note("op", "r3: clone requested, learning_rate=1e-4, warm from best by anna", { run: "r3" }), "clone r3"],
+    [note("op", "experiment e2: delete requested", { experiment: "e2" }), "delete e2"],
+    [note("op", "experiment tiny was submitted with 3 runs by anna"), "submit tiny"],
+    [note("op", "client left takes no more work by anna", { client: "left" }), "drain left"],
+    [note("op", "client left takes work again", { client: "left" }), "resume left"],
+    [note("failure", "r2: failed on left: out of memory", { run: "r2" }), "r2 failed"],
+    [note("failure", "job j7 failed on left: no space"), "job j7 failed"],
+    [note("client", "client left is here with 2 slots", { client: "left" }), "left here"],
+    [note("client", "client left is gone: no heartbeat", { client: "left" }), "left gone"],
+    [note("client", "client left: other people use left/0 (eve)", { client: "left" }), "left used by others"],
+    [note("checkpoint", "r1: checkpoint at step 40", { run: "r1" }), "checkpoint r1"],
+    [note("op", `r1: ${"x".repeat(40)}`), "op"],
+  ])("say in a word what happened to whom: %o", (one, word) => expect(markWord(one)).toBe(word));
+
+  it("have the whole sentence for the tip", () => {
+    const [mark] = marksOf([note("op", "r1: stop requested by anna")], ["op"], [0, 100], "light");
+    expect(mark?.title).toMatch(/^\d\d:\d\d:\d\d r1: stop requested by anna$/);
+  });
+});
+
+it("a clock that does not change lies in the middle of a scale whose ticks differ", () => {
+  const clock = { ...PANEL, metrics: ["gpu_sm_clock"], unit: "hertz", limit: null };
+  const model = chartModel(
+    clock,
+    answer([line("gpu:0", [1.98e9, 1.98e9], { metric: "gpu_sm_clock" })]),
+    null,
+    NOTHING,
+    null,
+    "light",
   );
-  expect(marks.map((mark) => [mark.at, mark.text])).toEqual([
-    [5, ""],
-    [10, ""],
-    [12, "op"],
-  ]);
-  expect(marks[1]?.color).toBeDefined();
+  const [low, high] = model.rangeY ?? [0, 0];
+  expect(low).toBeLessThan(1.9e9);
+  expect(high).toBeGreaterThan(2.05e9);
 });
 
 it("writes a table whose names are no formulas and whose gaps are empty", () => {

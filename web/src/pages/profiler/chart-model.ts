@@ -1,5 +1,6 @@
 /** From an answer to what a chart draws: lines, the bands around them, their colours, the scale. Pure. */
 import type { Answer, AnswerLine, Note } from "@/api/profiler-query";
+import { formatClock } from "@/lib/format";
 import { runColor, runDash, type Theme } from "@/lib/run-color";
 import type { Aligned } from "@/ui/chart/align";
 import type { Line, Mark, Threshold } from "@/ui/chart/plot";
@@ -129,26 +130,48 @@ function rangeOf(
   if (min > max) return [0, 1];
   // A threshold that is not far is worth seeing.
   for (const { value } of thresholds) if (value > max && value <= max * 1.6) max = value;
-  if (FLOATING.has(panel.unit) || min < 0) return max > min ? undefined : [min - 1, max + 1];
+  if (FLOATING.has(panel.unit) || min < 0) return max > min ? undefined : around(min);
   return [0, max > 0 ? max * 1.08 : 1];
 }
 
-const MARKS_MAX = 60;
-/** A mark says its word where the next one is at least this share of the range away. */
-const WORD_SHARE = 0.12;
+/** Around a value that does not change, so that it lies in the middle and the ticks can be told apart. */
+function around(value: number): readonly [number, number] {
+  const pad = Math.abs(value) * 0.05 || 1;
+  return [value - pad, value + pad];
+}
 
-/** Vertical lines for what happened. Where they are close their words are left to the list below the panels. */
+const MARKS_MAX = 60;
+const WORD_CHARS_MAX = 24;
+
+/** Vertical lines for what happened, each with what was done to whom; the tip has the whole sentence. */
 export function marksOf(
   notes: readonly Note[],
   kinds: readonly string[],
   range: readonly [number, number] | null,
   theme: Theme,
 ): Mark[] {
-  const [from, to] = range ?? [0, 0];
+  const [from] = range ?? [0, 0];
   const shown = notes.filter((note) => kinds.includes(note.kind) && note.at >= from).slice(-MARKS_MAX);
-  return shown.map((note, index) => ({
+  return shown.map((note) => ({
     at: note.at,
-    text: (shown[index + 1]?.at ?? to) - note.at >= (to - from) * WORD_SHARE ? note.kind : "",
+    text: markWord(note),
+    title: `${formatClock(note.at)} ${note.text || note.kind}`,
     ...(note.kind === "failure" ? { color: theme === "dark" ? "#ff8a66" : "#b3300f" } : {}),
   }));
+}
+
+/** `stop r1`, `r2 failed`, `left gone`: the verb and whom it is about, out of the sentence that the host says. */
+export function markWord({ kind, text, run, client }: Note): string {
+  const [, subject = "", verb = ""] = /^(?:experiment )?([^:]+): (\w+) requested/.exec(text) ?? [];
+  if (verb) return shortened(`${verb} ${subject}`);
+  const [, submitted] = /^experiment (.+) was submitted/.exec(text) ?? [];
+  if (submitted) return shortened(`submit ${submitted}`);
+  if (kind === "op" && client) return `${text.includes("takes no more work") ? "drain" : "resume"} ${client}`;
+  if (kind === "failure") return run ? `${run} failed` : shortened(text.replace(/ failed.*/s, " failed"));
+  if (kind === "client" && client) return `${client} ${/ is (here|gone)/.exec(text)?.[1] ?? "used by others"}`;
+  return run ? `${kind} ${run}` : kind;
+}
+
+function shortened(text: string): string {
+  return text.length > WORD_CHARS_MAX ? `${text.slice(0, WORD_CHARS_MAX - 1)}…` : text;
 }

@@ -6,6 +6,7 @@ import { devicesQuery } from "@/api/profiler";
 import { metricsQuery, notesQuery } from "@/api/profiler-query";
 import { plural } from "@/lib/format";
 import { ErrorNotice } from "@/ui/notice";
+import { StaleNotice } from "@/ui/stale-notice";
 import { NoteList } from "./note-list";
 import { PanelCard } from "./panel-card";
 import { ProcessTable } from "./process-table";
@@ -36,8 +37,9 @@ export function Charts({ state }: { state: ProfilerState }) {
   const withoutGpu = devices !== undefined && !devices.some((one) => one.kind === "gpu" || one.kind === "mig");
   return (
     <>
-      <Toolbar state={state} devices={devices ?? NOTHING} />
-      {error && <ErrorNotice error={error} />}
+      <Toolbar state={state} devices={devices ?? NOTHING} notes={notes} />
+      {error && !metrics && <ErrorNotice error={error} />}
+      <StaleNotice />
       {big ? (
         <PanelCard key={big.id} panel={big} {...shared} big />
       ) : (

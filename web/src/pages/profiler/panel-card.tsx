@@ -1,12 +1,14 @@
 /** One panel: a chart of one metric, or of two that belong together, with its legend and its downloads. */
 import { Download, Maximize2, Minimize2 } from "lucide-react";
-import { useMemo, useRef, useState } from "react";
+import { useCallback, useMemo, useRef, useState } from "react";
 import type { Device } from "@/api/profiler";
 import type { Note } from "@/api/profiler-query";
 import { useTheme } from "@/app/theme";
 import { download } from "@/lib/download";
 import { formatTime } from "@/lib/format";
 import { fixedRange, zoomedOut } from "@/lib/time-range";
+import { cx } from "@/lib/cx";
+import { enterFullScreen, useFullScreen, useWindowHeight } from "@/lib/use-full-screen";
 import { useSeen } from "@/lib/use-seen";
 import { Button } from "@/ui/button";
 import { LineChart } from "@/ui/chart/line-chart";
@@ -20,7 +22,7 @@ import type { PanelSpec } from "./panels";
 import { downloadPng } from "./png";
 import css from "./profiler.module.css";
 import { ThresholdField } from "./threshold-field";
-import { formatValue } from "./units";
+import { formatTick, formatValue } from "./units";
 import { usePanel } from "./use-panel";
 import type { ProfilerState } from "./use-state";
 
@@ -34,6 +36,8 @@ interface PanelCardProps {
 }
 
 const HEIGHT = 180;
+const BIG_REST_PX = 380;
+const FULL_REST_PX = 300;
 const SYNC = "profiler";
 
 export function PanelCard({ panel, state, devices, notes, big = false }: PanelCardProps) {
@@ -44,6 +48,16 @@ export function PanelCard({ panel, state, devices, notes, big = false }: PanelCa
   const { model, range, note, error, isFetching } = usePanel(panel, state, devices, isSeen || big, big);
   const marks = useMemo(() => marksOf(notes, state.notes, range, theme), [notes, state.notes, range, theme]);
   const { unit } = panel;
+  const { setPanel } = state;
+  const leave = useCallback(() => setPanel(""), [setPanel]);
+  const isFull = useFullScreen(big, leave);
+  const windowHeight = useWindowHeight();
+  // What the window leaves beside the head and the legend, and where it does not fill the screen beside the page's own head.
+  const height = big ? Math.max(260, windowHeight - (isFull ? FULL_REST_PX : BIG_REST_PX)) : HEIGHT;
+  const toggle = () => {
+    setPanel(big ? "" : panel.id);
+    if (!big) enterFullScreen();
+  };
   const name = `${panel.id}-${range ? new Date(range[0] * 1000).toISOString().slice(0, 19).replaceAll(":", "") : ""}`;
   const saveCsv = () => model && download(`${name}.csv`, new Blob([csvOf(model.shown)], { type: "text/csv" }));
   const savePng = () => {
@@ -51,7 +65,7 @@ export function PanelCard({ panel, state, devices, notes, big = false }: PanelCa
     if (canvas && model) downloadPng(`${name}.png`, panel.title, canvas, model.legend);
   };
   return (
-    <div ref={box} className={css.card} data-panel={panel.id} aria-busy={isFetching}>
+    <div ref={box} className={cx(css.card, isFull && css.full)} data-panel={panel.id} aria-busy={isFetching}>
       <Panel
         title={panel.title}
         flush
@@ -72,21 +86,21 @@ export function PanelCard({ panel, state, devices, notes, big = false }: PanelCa
             />
             <Button
               kind="ghost"
-              label={big ? "Back to all panels" : `${panel.title} over the whole page`}
-              onClick={() => state.setPanel(big ? "" : panel.id)}
+              label={big ? "Back to all panels" : `${panel.title} over the whole screen`}
+              onClick={toggle}
             >
               {big ? <Minimize2 size={14} aria-hidden /> : <Maximize2 size={14} aria-hidden />}
             </Button>
           </>
         }
       >
-        {error && <ErrorNotice error={error} />}
+        {error && !model && <ErrorNotice error={error} />}
         {note && <p className={css.note}>{note}</p>}
-        <div ref={chart} className={css.chart} style={{ minHeight: big ? bigHeight() : HEIGHT }}>
+        <div ref={chart} className={css.chart} style={{ minHeight: height }}>
           {model && range && (
             <Chart
               {...{ panel, model, range, marks, highlighted }}
-              height={big ? bigHeight() : HEIGHT}
+              height={height}
               onRange={(next) =>
                 state.setRange(next ? fixedRange(next[0], next[1]) : zoomedOut(state.range, Date.now() / 1000))
               }
@@ -107,11 +121,6 @@ export function PanelCard({ panel, state, devices, notes, big = false }: PanelCa
       </Panel>
     </div>
   );
-}
-
-/** What the window leaves for the chart of a panel that fills the page. */
-function bigHeight(): number {
-  return Math.max(260, window.innerHeight - 380);
 }
 
 interface ChartProps {
@@ -151,6 +160,7 @@ function Chart({ panel, model, range, marks, highlighted, height, onRange, onHig
       syncKey={SYNC}
       formatX={formatTime}
       formatY={(value) => formatValue(value, panel.unit)}
+      tickY={(value, step) => formatTick(value, panel.unit, step)}
     />
   );
 }

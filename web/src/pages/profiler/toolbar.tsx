@@ -2,13 +2,16 @@
 import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
 import type { Device } from "@/api/profiler";
-import type { By } from "@/api/profiler-query";
-import { runsInStateQuery } from "@/api/runs";
+import { answerQuery, type By, type Note, type Wish } from "@/api/profiler-query";
+import { recentRunsQuery } from "@/api/run-list";
+import { resolved } from "@/lib/time-range";
+import { useNow } from "@/lib/use-now";
 import { Button } from "@/ui/button";
 import { Select } from "@/ui/field";
-import { MultiSelect, type Option } from "@/ui/multi-select";
+import { MultiSelect } from "@/ui/multi-select";
+import { optionsOf, runOptions } from "./options";
 import css from "./profiler.module.css";
-import { type Gathering, ownerLabel, TOP } from "./selection";
+import { type Gathering, TOP } from "./selection";
 import type { ProfilerState } from "./use-state";
 
 const GATHERINGS: readonly { value: Gathering; label: string }[] = [
@@ -25,17 +28,23 @@ const BYS: readonly { value: By; label: string }[] = [
   { value: "run", label: "run" },
   { value: "all", label: "all together" },
 ];
-const RUNS_MAX = 1000;
+/** Who had shares of GPUs in the range: only the lines' names are of interest. */
+const SHARES: Wish = { metrics: ["process_memory_used"], points: 4 };
+const SLOW_MS = 60_000;
 
-export function Toolbar({ state, devices }: { state: ProfilerState; devices: readonly Device[] }) {
-  const { selection } = state;
-  const { data: running } = useQuery(runsInStateQuery("running", RUNS_MAX));
-  const options = useMemo(() => optionsOf(devices), [devices]);
-  const runs = useMemo(
-    () =>
-      (running ?? []).map((run) => ({ value: run.id, label: run.name === run.id ? run.id : `${run.id} ${run.name}` })),
-    [running],
-  );
+interface ToolbarProps {
+  state: ProfilerState;
+  devices: readonly Device[];
+  notes: readonly Note[];
+}
+
+export function Toolbar({ state, devices, notes }: ToolbarProps) {
+  const { selection, range } = state;
+  const { data: known } = useQuery(recentRunsQuery);
+  const { data: shares } = useQuery(answerQuery(range, SHARES, SLOW_MS));
+  const now = useNow(SLOW_MS);
+  const options = useMemo(() => optionsOf(devices, shares?.series ?? []), [devices, shares]);
+  const runs = useMemo(() => runOptions(known ?? [], notes, resolved(range, now)), [known, notes, range, now]);
   const isGathered = selection.aggregate !== "none" && selection.aggregate !== "top";
   return (
     <div className={css.toolbar} role="group" aria-label="Selection">
@@ -48,22 +57,4 @@ export function Toolbar({ state, devices }: { state: ProfilerState; devices: rea
       {state.isolated.length > 0 && <Button onClick={() => state.setIsolated([])}>Show all lines</Button>}
     </div>
   );
-}
-
-interface Options {
-  readonly clients: readonly Option[];
-  readonly gpus: readonly Option[];
-  readonly owners: readonly Option[];
-}
-
-function optionsOf(devices: readonly Device[]): Options {
-  const sorted = (names: Iterable<string>) =>
-    [...new Set(names)].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
-  const gpus = devices.filter((one) => one.kind === "gpu" || one.kind === "mig");
-  const owners = gpus.flatMap((one) => one.processes.map((process) => process.owner));
-  return {
-    clients: sorted(devices.map((one) => one.client)).map((value) => ({ value })),
-    gpus: sorted(gpus.map((one) => one.device)).map((value) => ({ value })),
-    owners: sorted(owners).map((value) => ({ value, label: ownerLabel(value) })),
-  };
 }

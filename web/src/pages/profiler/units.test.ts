@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { formatValue, typedScale } from "./units";
+import { formatTick, formatValue, typedScale } from "./units";
 
 it.each([
   [0.9153, "ratio", "91.5 %"],
@@ -28,4 +28,26 @@ it("says of what nobody knows that it is not known", () => {
 it("takes thresholds in the units that are shown", () => {
   expect(70 * typedScale("ratio").factor).toBeCloseTo(0.7);
   expect(typedScale("bytes").text).toBe("GiB");
+});
+
+it.each([
+  ["hertz", 1.9795e9, 250_000],
+  ["ratio", 0.9, 0.0025],
+  ["watts", 1_400, 2.5],
+  ["celsius", 71, 0.25],
+  ["bytes", 2 ** 30, 2 ** 26],
+  ["bytes_per_second", 5 * 2 ** 30, 2 ** 24],
+  ["seconds", 0.42, 0.0005],
+  ["per_second", 33_500, 20],
+  ["joules", 3.6e6, 900],
+  ["count", 5.846, 0.0005],
+])("no two ticks of %s say the same", (unit, from, step) => {
+  const texts = [0, 1, 2, 3, 4].map((place) => formatTick(from + place * step, unit, step));
+  expect(new Set(texts).size).toBe(5);
+});
+
+it("ticks say no more than they must", () => {
+  expect([0, 0.25, 0.5].map((value) => formatTick(value, "ratio", 0.25))).toEqual(["0 %", "25 %", "50 %"]);
+  expect([2 ** 29, 2 ** 30].map((value) => formatTick(value, "bytes", 2 ** 29))).toEqual(["512 MiB", "1 GiB"]);
+  expect([500, 1000].map((value) => formatTick(value, "watts", 500))).toEqual(["500 W", "1 kW"]);
 });

@@ -1,5 +1,6 @@
 /** Values of the catalog's units as people read them. Pure. */
 import { formatBytes, formatNumber, NONE } from "@/lib/format";
+import { numberTick, rounded, siTick } from "@/lib/ticks";
 
 type Maybe = number | null | undefined;
 
@@ -31,6 +32,49 @@ export function formatValue(value: Maybe, unit: string): string {
     default:
       return formatNumber(value);
   }
+}
+
+const SIZES = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+
+/** The same on an axis: as exact as the distance to the next tick asks for. */
+export function formatTick(value: number, unit: string, step: number): string {
+  switch (unit) {
+    case "ratio":
+      return `${rounded(value * 100, step * 100)} %`;
+    case "bytes":
+      return byteTick(value, step);
+    case "bytes_per_second":
+      return `${byteTick(value, step)}/s`;
+    case "watts":
+      return siTick(value, step, "W");
+    case "joules":
+      return siTick(value / WATT_HOUR_J, step / WATT_HOUR_J, "Wh");
+    case "celsius":
+      return `${rounded(value, step)} °C`;
+    case "hertz":
+      return siTick(value, step, "Hz");
+    case "seconds":
+      return secondTick(value, step);
+    case "per_second":
+      return `${siTick(value, step, "")}/s`;
+    case "bitmask":
+      return formatValue(value, unit);
+    default:
+      return numberTick(value, step);
+  }
+}
+
+function byteTick(value: number, step: number): string {
+  const size = Math.abs(value);
+  const power = size < 1024 ? 0 : Math.min(SIZES.length - 1, Math.floor(Math.log2(size) / 10 + 1e-9));
+  return `${rounded(value / 1024 ** power, step / 1024 ** power)} ${SIZES[power]}`;
+}
+
+function secondTick(value: number, step: number): string {
+  const size = Math.abs(value);
+  if (size === 0) return "0 s";
+  if (size < 1e-3) return `${rounded(value * 1e6, step * 1e6)} µs`;
+  return size < 1 ? `${rounded(value * 1e3, step * 1e3)} ms` : `${rounded(value, step)} s`;
 }
 
 /** Three digits that count, without noise behind them. */

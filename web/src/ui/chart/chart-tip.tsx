@@ -1,7 +1,7 @@
 /** What the lines say at the crosshair: those nearest to the pointer first. */
 import type { Aligned } from "./align";
 import css from "./chart.module.css";
-import type { Line } from "./plot";
+import type { Line, Mark } from "./plot";
 
 export interface TipState {
   readonly index: number;
@@ -11,11 +11,17 @@ export interface TipState {
   readonly width: number;
   /** The y value at the pointer. */
   readonly value: number;
+  /** The x value at the pointer, and how much of the axis a pixel is. */
+  readonly x: number;
+  readonly xPerPx: number;
   /** The line in front; -1 is none. */
   readonly focused: number;
 }
 
 const SHOWN_MAX = 8;
+const MARKS_MAX = 4;
+/** How near to the pointer a mark is told. */
+const MARK_PX = 6;
 const NEIGHBOURS = 40;
 
 interface TipRow {
@@ -45,17 +51,37 @@ function valueAt(values: readonly (number | null | undefined)[], index: number):
   return null;
 }
 
+/** The marks at the pointer, the nearest first. */
+export function marksAt(marks: readonly Mark[], { x, xPerPx }: Pick<TipState, "x" | "xPerPx">): readonly Mark[] {
+  return marks
+    .filter((mark) => Math.abs(mark.at - x) <= MARK_PX * xPerPx)
+    .sort((a, b) => Math.abs(a.at - x) - Math.abs(b.at - x));
+}
+
 interface ChartTipProps {
   tip: TipState;
   data: Aligned;
   lines: readonly Line[];
+  marks: readonly Mark[];
   formatX(x: number): string;
   formatY(y: number): string;
 }
 
-export function ChartTip({ tip, data, lines, formatX, formatY }: ChartTipProps) {
+/** The same as one sentence, for screen readers. */
+export function tipText({ tip, data, lines, marks, formatX, formatY }: ChartTipProps): string {
   const { rows, more } = tipRows(data, lines, tip);
-  if (rows.length === 0) return null;
+  const values = rows.map(({ line, value }) => `${line.label} ${formatY(value)}`);
+  if (more > 0) values.push(`and ${more} more`);
+  const near = marksAt(marks, tip)
+    .slice(0, MARKS_MAX)
+    .map((mark) => mark.title ?? mark.text);
+  return [formatX(data[0][tip.index] as number), ...values, ...near].join(", ");
+}
+
+export function ChartTip({ tip, data, lines, marks, formatX, formatY }: ChartTipProps) {
+  const { rows, more } = tipRows(data, lines, tip);
+  const near = marksAt(marks, tip);
+  if (rows.length + near.length === 0) return null;
   const isRight = tip.left > tip.width / 2;
   return (
     <div
@@ -72,6 +98,12 @@ export function ChartTip({ tip, data, lines, formatX, formatY }: ChartTipProps) 
         </div>
       ))}
       {more > 0 && <div className="muted">and {more} more</div>}
+      {near.slice(0, MARKS_MAX).map((mark, index) => (
+        <div key={`${mark.at} ${index}`} className={css.tipMark}>
+          {mark.title ?? mark.text}
+        </div>
+      ))}
+      {near.length > MARKS_MAX && <div className="muted">and {near.length - MARKS_MAX} more marks</div>}
     </div>
   );
 }

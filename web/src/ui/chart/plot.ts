@@ -1,10 +1,12 @@
 /** The uPlot behind a chart. */
 import uPlot from "uplot";
 import type { Theme } from "@/lib/run-color";
+import { DURATION_STEPS_S, durationTick, logSplits, numberTick, stepAt, WHOLE_STEPS } from "@/lib/ticks";
 import { tickTexts } from "@/lib/time-ticks";
 import type { Aligned } from "./align";
-import type { TipState } from "./chart-tip";
+import { marksAt, type TipState } from "./chart-tip";
 import { bringForward } from "./front";
+import { placeWords } from "./words";
 
 export interface Line {
   readonly key: string;
@@ -21,8 +23,12 @@ export interface Line {
 
 /** A vertical line with a word. */
 export interface Mark {
+  /** Of one that can be clicked. */
+  readonly key?: string;
   readonly at: number;
   readonly text: string;
+  /** What the tip says of it; the word alone where there is none. */
+  readonly title?: string;
   readonly color?: string;
 }
 
@@ -37,10 +43,14 @@ export interface ChartLook {
   logY?: boolean;
   /** Ticks at powers of two, for sizes in bytes. */
   binaryY?: boolean;
-  /** The axis is of seconds since the epoch. */
+  /** The axis is of seconds since the epoch; one of neither kind counts steps or samples. */
   timeX?: boolean;
+  /** The axis is of seconds that have gone by. */
+  durationX?: boolean;
   /** The least and the greatest y to show, where that is fixed. */
   rangeY?: readonly [number, number];
+  /** A tick's text; `step` is how far it is to the next one. Plain numbers by default. */
+  tickY?(y: number, step: number): string;
 }
 
 export interface PlotProps extends ChartLook {
@@ -51,6 +61,7 @@ export interface PlotProps extends ChartLook {
   onRange?(range: readonly [number, number] | null): void;
   onHighlight?(key: string | null): void;
   onPick?(key: string): void;
+  onMark?(key: string): void;
   marks?: readonly Mark[];
   thresholds?: readonly Threshold[];
   syncKey?: string;
@@ -69,6 +80,10 @@ const AXIS_GAP_PX = 14;
 const CHARACTER_PX = 6.2;
 /** How near, in pixels, the pointer must be to a line to bring it forward. */
 const NEAR_PX = 24;
+/** Of the ends of a logarithmic axis to the values, as a share of their distance. */
+const PAD_SHARE = 0.08;
+/** From one tick to the next at least: the longest text and some air. */
+const TICK_SPACE_PX = { moment: 72, duration: 104, count: 64 };
 
 export function makePlot(
   box: HTMLElement,
@@ -76,7 +91,7 @@ export function makePlot(
   theme: Theme,
   setTip: (tip: TipState | null) => void,
 ): uPlot {
-  const { lines, height, logY, binaryY, timeX, syncKey, data } = props();
+  const { lines, height, logY, binaryY, timeX, durationX, syncKey, data } = props();
   const ink = INK[theme];
   const axis = {
     stroke: ink.text,
@@ -102,19 +117,14 @@ export function makePlot(
       y: { distr: logY ? 3 : 1, range: (_plot, min, max) => shownY(props(), min, max) },
     },
     axes: [
-      {
-        ...axis,
-        size: 28,
-        gap: 4,
-        values: (_plot: uPlot, at: number[], _axis: number, _space: number, step: number) =>
-          timeX ? tickTexts(at, step) : at.map((x) => props().formatX(x)),
-      },
+      { ...axis, size: 28, gap: 4, ...ticksX(Boolean(timeX), Boolean(durationX)) },
       {
         ...axis,
         size: (_plot: uPlot, texts: string[] | null) => axisWidth(texts),
         gap: 6,
         ...(binaryY ? { incrs: BINARY } : {}),
-        values: (_plot, at) => at.map((y) => (y === null || y === undefined ? "" : props().formatY(y))),
+        ...(logY ? { splits: (_plot, _axis, min, max) => logSplits(min, max), filter: (_plot, splits) => splits } : {}),
+        values: (_plot, at) => at.map((y, index) => (props().tickY ?? numberTick)(y, stepAt(at, index))),
       },
     ],
     series: [{}, ...lines.map(seriesOf)],
@@ -138,11 +148,23 @@ export function makePlot(
   plot.over.addEventListener("dblclick", () => props().onRange?.(null));
   plot.over.addEventListener("click", () => {
     const tip = tipOf(plot, props().lines);
+    if (plot.select.width > 0) return;
+    const mark = tip && marksAt(props().marks ?? [], tip).find((one) => one.key !== undefined);
     const line = tip && props().lines[tip.focused];
-    if (line && plot.select.width === 0) props().onPick?.(line.key);
+    if (mark?.key !== undefined) props().onMark?.(mark.key);
+    else if (line) props().onPick?.(line.key);
   });
   plot.over.addEventListener("mouseleave", () => props().onHighlight?.(null));
   return plot;
+}
+
+function ticksX(isMoment: boolean, isDuration: boolean): Pick<uPlot.Axis, "values" | "space" | "incrs"> {
+  if (isMoment) return { space: TICK_SPACE_PX.moment, values: (_plot, at, _axis, _space, step) => tickTexts(at, step) };
+  return {
+    incrs: [...(isDuration ? DURATION_STEPS_S : WHOLE_STEPS)],
+    space: isDuration ? TICK_SPACE_PX.duration : TICK_SPACE_PX.count,
+    values: (_plot, at, _axis, _space, step) => at.map((x) => (isDuration ? durationTick : numberTick)(x, step)),
+  };
 }
 
 /** Wide enough for the longest text, and the same for most charts, so that those below each other line up. */
@@ -164,7 +186,7 @@ function seriesOf(line: Line): uPlot.Series {
     width: line.width ?? 1.5,
     alpha: line.alpha ?? 1,
     dash: line.dash ? [...line.dash] : undefined,
-    points: { show: (plot, series) => line.width !== 0 && isSparse(plot, series) },
+    points: { show: (plot, series) => line.width !== 0 && isSparse(plot, series), fill: line.color },
   };
 }
 
@@ -184,8 +206,14 @@ function shownX(range: readonly [number, number] | null | undefined, min: number
 function shownY(props: PlotProps, min: number | null, max: number | null): uPlot.Range.MinMax {
   if (props.rangeY) return [props.rangeY[0], props.rangeY[1]];
   if (min === null || max === null) return props.logY ? [0.1, 10] : [0, 1];
-  if (props.logY) return uPlot.rangeLog(min > 0 ? min : 1e-6, max > 0 ? max : 1, 10, false);
+  if (props.logY) return logRange(min > 0 ? min : 1e-6, max > 0 ? max : 1);
   return uPlot.rangeNum(min, max, 0.08, false);
+}
+
+/** A little more than there is on both sides, and not whole decades: most of those would be empty. */
+export function logRange(min: number, max: number): [number, number] {
+  const pad = max > min ? (max / min) ** PAD_SHARE : 1.1;
+  return [min / pad, max * pad];
 }
 
 function zoomed(plot: uPlot, props: PlotProps): void {
@@ -199,13 +227,20 @@ function zoomed(plot: uPlot, props: PlotProps): void {
 function tipOf(plot: uPlot, lines: readonly Line[]): TipState | null {
   const { left = -1, top = -1, idx, event } = plot.cursor;
   if (left < 0 || event == null || idx === null || idx === undefined) return null;
+  return tipAt(plot, lines, idx, left, top);
+}
+
+/** The tip for a value of the data, with the cursor at that point of the plot. */
+export function tipAt(plot: uPlot, lines: readonly Line[], index: number, left: number, top: number): TipState {
   return {
-    index: idx,
+    index,
     left: left + plot.over.offsetLeft,
     top: top + plot.over.offsetTop,
     width: plot.width,
     value: plot.posToVal(top, "y"),
-    focused: lines.findIndex((_, index) => (plot.series[index + 1] as { _focus?: boolean })._focus === true),
+    x: plot.posToVal(left, "x"),
+    xPerPx: Math.abs(plot.posToVal(left + 1, "x") - plot.posToVal(left, "x")),
+    focused: lines.findIndex((_, at) => (plot.series[at + 1] as { _focus?: boolean })._focus === true),
   };
 }
 
@@ -221,12 +256,17 @@ function drawMarks(plot: uPlot, props: PlotProps, ink: { text: string; mark: str
   ctx.textBaseline = "alphabetic";
   ctx.lineWidth = devicePixelRatio;
   ctx.setLineDash([4 * devicePixelRatio, 3 * devicePixelRatio]);
-  for (const mark of props.marks ?? []) {
-    const x = Math.round(plot.valToPos(mark.at, "x", true));
+  const marks = props.marks ?? [];
+  const lines = marks.map((mark) => Math.round(plot.valToPos(mark.at, "x", true)));
+  const words = marks.map((mark, index) => ({ at: lines[index] as number, width: ctx.measureText(mark.text).width }));
+  const places = placeWords(words, left, left + width, 4 * devicePixelRatio);
+  marks.forEach((mark, index) => {
+    const x = lines[index] as number;
     strokeLine(ctx, mark.color ?? ink.mark, x, top, x, top + height);
+    const place = places[index] ?? null;
     ctx.fillStyle = mark.color ?? ink.text;
-    ctx.fillText(mark.text, x + 4 * devicePixelRatio, top + 12 * devicePixelRatio);
-  }
+    if (place !== null) ctx.fillText(mark.text, place, top + 12 * devicePixelRatio);
+  });
   for (const threshold of props.thresholds ?? []) {
     const y = Math.round(plot.valToPos(threshold.value, "y", true));
     if (y < top || y > top + height) continue;

@@ -1,5 +1,6 @@
+import type { SessionView } from "@/api/profiler-sessions";
 import { expect, it } from "vitest";
-import { causeText, intervalHint, intervalText, wrongWish } from "./session-model";
+import { causeText, intervalHint, intervalText, wrongWish, sessionRows } from "./session-model";
 
 it("names causes for people", () => {
   expect(causeText("client_lost")).toBe("client was lost");
@@ -20,4 +21,15 @@ it("says what is sampled at another interval", () => {
   const session = { interval_s: 0.1, other_intervals_s: { gpu_xid: 1, mfu: 0.5, gpu_pcie_rx: 1 } };
   expect(intervalText(session)).toBe("100 ms, 500 ms for 1 metric, 1.0 s for 2 metrics");
   expect(intervalHint(session)).toBe("500 ms: mfu\n1.0 s: gpu_xid, gpu_pcie_rx");
+});
+
+it("a session that runs grows with the clock, one that is over does not", () => {
+  const session = { started_at: 100, stopped_at: null } as SessionView;
+  const over = { started_at: 100, stopped_at: 130 } as SessionView;
+  const lengths = (now: number) => sessionRows([session, over], now).map((row) => row.length);
+  expect([lengths(100.05), lengths(160)]).toEqual([
+    [expect.closeTo(0.05), 30],
+    [60, 30],
+  ]);
+  expect(sessionRows([session], 90)[0]?.length).toBe(0);
 });

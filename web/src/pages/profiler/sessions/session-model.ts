@@ -53,3 +53,13 @@ function byInterval(others: Intervals["other_intervals_s"]): Map<number, string[
     found.set(seconds, [...(found.get(seconds) ?? []), metric]);
   return found;
 }
+
+export interface SessionRow extends SessionView {
+  /** In seconds; of one that runs until now. */
+  readonly length: number;
+}
+
+/** New rows for every moment: a table keeps what it has worked out of the old ones. */
+export function sessionRows(sessions: readonly SessionView[], now: number): readonly SessionRow[] {
+  return sessions.map((one) => ({ ...one, length: Math.max(0, (one.stopped_at ?? now) - one.started_at) }));
+}

@@ -1,27 +1,29 @@
 /** Sessions: the list, and what the chosen one is about. */
 import { useQuery } from "@tanstack/react-query";
 import { createColumnHelper } from "@tanstack/react-table";
-import { useState } from "react";
+import { useMemo, useState } from "react";
 import { Link, useLocation } from "react-router";
-import { sessionsQuery, type SessionView } from "@/api/profiler-sessions";
+import { sessionsQuery } from "@/api/profiler-sessions";
 import { mayAct, whoamiQuery } from "@/api/session";
 import { formatDuration, formatTime, NONE, plural } from "@/lib/format";
 import { patched, sortCodec, textCodec, useUrlState } from "@/lib/url-state";
+import { useNow } from "@/lib/use-now";
 import { Button } from "@/ui/button";
 import { ErrorNotice } from "@/ui/notice";
 import { Empty, Panel } from "@/ui/panel";
 import { StateBadge } from "@/ui/state";
 import { type Column, DataTable } from "@/ui/table/data-table";
 import css from "../profiler.module.css";
-import { intervalHint, intervalText } from "./session-model";
+import { intervalHint, intervalText, type SessionRow, sessionRows } from "./session-model";
 import { SessionActions } from "./session-actions";
 import { SessionPanel } from "./session-panel";
 import { StartDialog } from "./start-dialog";
 
 const NAME = textCodec<string>("");
 const PINNED = ["name"];
-const column = createColumnHelper<SessionView>();
-const COLUMNS: readonly Column<SessionView>[] = [
+const CLOCK_MS = 1_000;
+const column = createColumnHelper<SessionRow>();
+const COLUMNS: readonly Column<SessionRow>[] = [
   column.accessor("name", { header: "Name", size: 180, cell: (cell) => <SessionLink name={cell.getValue()} /> }),
   column.accessor("state", { header: "State", size: 100, cell: (cell) => <StateBadge state={cell.getValue()} /> }),
   column.accessor((one) => one.clients.length, {
@@ -36,8 +38,7 @@ const COLUMNS: readonly Column<SessionView>[] = [
     cell: ({ row }) => <span title={intervalHint(row.original)}>{intervalText(row.original)}</span>,
   }),
   column.accessor("started_at", { header: "Begun", size: 170, cell: (cell) => formatTime(cell.getValue()) }),
-  column.accessor((one) => (one.stopped_at ?? Date.now() / 1000) - one.started_at, {
-    id: "length",
+  column.accessor("length", {
     header: "Length",
     size: 110,
     meta: { align: "right" },
@@ -60,6 +61,9 @@ export function Sessions() {
   const [name] = useUrlState("session", NAME);
   const [sort, setSort] = useUrlState("sort", sortCodec);
   const [starting, setStarting] = useState(false);
+  const runs = data?.some((session) => session.stopped_at === null) ?? false;
+  const now = useNow(runs ? CLOCK_MS : null);
+  const rows = useMemo(() => sessionRows(data ?? [], now), [data, now]);
   const chosen = data?.find((session) => session.name === name);
   return (
     <div className={css.columns}>
@@ -80,7 +84,7 @@ export function Sessions() {
       >
         <DataTable
           label="Sessions"
-          rows={data ?? []}
+          rows={rows}
           columns={COLUMNS}
           rowId={(session) => session.name}
           sort={sort}

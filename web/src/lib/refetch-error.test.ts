@@ -1,0 +1,37 @@
+import { QueryClient, QueryObserver } from "@tanstack/react-query";
+import { afterEach, expect, test } from "vitest";
+import { refetchError } from "./refetch-error";
+
+const client = new QueryClient({ defaultOptions: { queries: { retry: false } } });
+
+afterEach(() => client.clear());
+
+test("data that could not be read again stays, and the error is told until it could", async () => {
+  let isDown = false;
+  const options = {
+    queryKey: ["a"],
+    queryFn: async () => {
+      if (isDown) throw new Error("the host does not answer");
+      return 1;
+    },
+  };
+  const end = new QueryObserver(client, options).subscribe(() => undefined);
+  await client.refetchQueries();
+  expect(refetchError(client.getQueryCache())).toBeNull();
+  isDown = true;
+  await client.refetchQueries();
+  expect(client.getQueryData(["a"])).toBe(1);
+  expect(refetchError(client.getQueryCache())?.message).toBe("the host does not answer");
+  isDown = false;
+  await client.refetchQueries();
+  expect(refetchError(client.getQueryCache())).toBeNull();
+  end();
+});
+
+test("what was never read is its panel's own error", async () => {
+  const queryFn = () => Promise.reject(new Error("no"));
+  const end = new QueryObserver(client, { queryKey: ["b"], queryFn }).subscribe(() => undefined);
+  await client.refetchQueries();
+  expect(refetchError(client.getQueryCache())).toBeNull();
+  end();
+});

@@ -1,0 +1,26 @@
+import { expect, test } from "vitest";
+import { placeWords } from "./words";
+
+test("a word at the right edge stands left of its line, and is whole", () => {
+  expect(placeWords([{ at: 95, width: 20 }], 0, 100, 4)).toEqual([71]);
+  expect(placeWords([{ at: 50, width: 20 }], 0, 100, 4)).toEqual([54]);
+});
+
+test("of words that would meet the later one is said", () => {
+  const near = [
+    { at: 10, width: 20 },
+    { at: 20, width: 20 },
+    { at: 60, width: 20 },
+  ];
+  expect(placeWords(near, 0, 100, 4)).toEqual([null, 24, 64]);
+});
+
+test("what is out of sight or has no word has no place", () => {
+  const odd = [
+    { at: -5, width: 10 },
+    { at: 50, width: 0 },
+    { at: 101, width: 5 },
+    { at: 3, width: 200 },
+  ];
+  expect(placeWords(odd, 0, 100, 4)).toEqual([null, null, null, null]);
+});
