@@ -180,6 +180,10 @@ def test_every_cell_of_the_lifecycle_table(api: ApiHost, host: Host, state: RunS
         assert host.run(run) == before
 
 
+def restorable(host: Host) -> Any:
+    return host._transport.call("GET", "/experiments", params={"restorable": True})["items"]
+
+
 def test_an_experiment_is_stopped_resumed_deleted_and_restored_as_a_whole(api: ApiHost, host: Host) -> None:
     runs = with_runs(api)
     assert host.stop_experiment("tiny")["states"] == {"stopping": 2, "stopped": 1}
@@ -190,7 +194,9 @@ def test_an_experiment_is_stopped_resumed_deleted_and_restored_as_a_whole(api: A
     host.resume_experiment("tiny")
     assert host.delete_experiment("tiny")["state"] == "deleted"
     assert host.experiments() == []
+    assert [one["id"] for one in restorable(host)] == ["e1"]
     restored = host.restore_experiment("e1")
+    assert restorable(host) == []
     assert restored["state"] in ("idle", "active")
     with pytest.raises(ConflictError) as caught:
         host.restore_experiment("e1")

@@ -29,6 +29,15 @@ export const experimentsQuery = queryOptions({
     allPages((cursor) => taken(api.GET("/api/v1/experiments", { params: { query: { limit: PAGE, cursor } } }))),
 });
 
+/** Deleted ones, as long as they can be restored. */
+export const restorableQuery = queryOptions({
+  queryKey: ["experiments", "restorable"],
+  queryFn: (): Promise<ExperimentView[]> =>
+    allPages((cursor) =>
+      taken(api.GET("/api/v1/experiments", { params: { query: { restorable: true, limit: PAGE, cursor } } })),
+    ),
+});
+
 export function experimentQuery(experiment: string) {
   return queryOptions({
     queryKey: ["experiment", experiment, "view"],

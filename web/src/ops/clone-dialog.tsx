@@ -3,14 +3,14 @@ import { useQueries, useQuery } from "@tanstack/react-query";
 import { useDeferredValue, useMemo, useState } from "react";
 import { newRequestKey } from "@/api/client";
 import { type CheckpointView, checkpointsQuery, type RunView, validateClone } from "@/api/runs";
-import { formatMetric, plural } from "@/lib/format";
+import { plural } from "@/lib/format";
 import { useSettled } from "@/lib/use-settled";
 import { Button } from "@/ui/button";
 import { Dialog } from "@/ui/dialog";
 import { Input, Select } from "@/ui/field";
 import { ErrorNotice } from "@/ui/notice";
 import { toast } from "@/ui/toasts";
-import { differences, type Edits, editableKeys, wishOf } from "./clone-model";
+import { differences, type Edits, editableKeys, wishOf, worthOf } from "./clone-model";
 import { CloneDiff } from "./clone-diff";
 import { CloneKeys } from "./clone-keys";
 import css from "./ops.module.css";
@@ -78,12 +78,7 @@ export function CloneDialog({ parents, from = "", onClose }: CloneDialogProps) {
     >
       <div className={css.editor}>
         <div className={css.editorTop}>
-          <Select
-            label="Start from"
-            value={start}
-            choices={startsOf(checkpoints, parents.length)}
-            onChange={setStart}
-          />
+          <Select label="Start from" value={start} choices={startsOf(checkpoints, parents)} onChange={setStart} />
           <Input
             type="search"
             aria-label="Find a key"
@@ -131,19 +126,16 @@ function useValidation(parents: readonly RunView[], wish: ReturnType<typeof wish
   };
 }
 
-function startsOf(checkpoints: readonly CheckpointView[], parents: number) {
-  const metric = (one: CheckpointView) => {
-    const [name, value] = Object.entries(one.metrics).find(([key]) => key.startsWith("eval")) ?? [];
-    return name === undefined ? "" : `, ${name} ${formatMetric(value)}`;
-  };
-  const steps = checkpoints.map((one) => ({
-    value: String(one.step),
-    label: `step ${one.step}${metric(one)}${one.best ? ", best" : ""}${one.latest ? ", latest" : ""}`,
-  }));
+function startsOf(checkpoints: readonly CheckpointView[], parents: readonly RunView[]) {
+  const [first] = parents as readonly [RunView];
+  const steps = checkpoints.map((one) => {
+    const words = [`step ${one.step}`, worthOf(one, first), one.best && "best", one.latest && "latest"];
+    return { value: String(one.step), label: words.filter(Boolean).join(", ") };
+  });
   return [
     { value: "", label: "the base model (cold)" },
     { value: "latest", label: "the latest checkpoint (warm)" },
     { value: "best", label: "the best checkpoint (warm)" },
-    ...(parents === 1 ? steps : []),
+    ...(parents.length === 1 ? steps : []),
   ];
 }

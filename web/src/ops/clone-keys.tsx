@@ -2,7 +2,7 @@ import { Undo2 } from "lucide-react";
 import { useId } from "react";
 import { cx } from "@/lib/cx";
 import { Button } from "@/ui/button";
-import { Input } from "@/ui/field";
+import { Input, NativeSelect } from "@/ui/field";
 import { asText, type Edits, type Spec } from "./clone-model";
 import css from "./ops.module.css";
 
@@ -26,13 +26,24 @@ export function CloneKeys({ spec, keys, edits, onEdit }: CloneKeysProps) {
             <label htmlFor={`${id}${key}`} className="mono">
               {key}
             </label>
-            <Input
-              id={`${id}${key}`}
-              value={edits[key] ?? before}
-              placeholder="not set"
-              spellCheck={false}
-              onChange={(event) => onEdit({ ...edits, [key]: event.target.value })}
-            />
+            {typeof spec[key] === "boolean" ? (
+              <NativeSelect
+                id={`${id}${key}`}
+                value={edits[key] ?? before}
+                onChange={(event) => onEdit({ ...edits, [key]: event.target.value })}
+              >
+                <option>true</option>
+                <option>false</option>
+              </NativeSelect>
+            ) : (
+              <Input
+                id={`${id}${key}`}
+                value={edits[key] ?? before}
+                placeholder="not set"
+                spellCheck={false}
+                onChange={(event) => onEdit({ ...edits, [key]: event.target.value })}
+              />
+            )}
             {isChanged && (
               <Button
                 kind="ghost"

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { asText, differences, editableKeys, FIXED_KEYS, wishOf } from "./clone-model";
+import { asText, differences, editableKeys, FIXED_KEYS, wishOf, worthOf } from "./clone-model";
 
 const SPEC = {
   learning_rate: 0.0003,
@@ -35,4 +35,13 @@ test("an empty field is no value, which is not the text nothing", () => {
     warm_start: null,
   });
   expect(wishOf(SPEC, {}, "120")).toEqual({ set: {}, warm_start: "120" });
+});
+
+test("a checkpoint is worth what its objective says, not what the alphabet does", () => {
+  const metrics = { eval_entropy: 3, eval_loss: 1.25, eval_accuracy: 0.5 };
+  const best = (metric: string) => ({ best: { metric, value: 1, step: 1, checkpoint: null } });
+  expect(worthOf({ metrics }, best("eval_accuracy"))).toBe("eval_accuracy 0.5000");
+  expect(worthOf({ metrics }, { best: null })).toBe("eval_loss 1.2500");
+  expect(worthOf({ metrics: { eval_entropy: 3 } }, best("eval_accuracy"))).toBe("eval_entropy 3.0000");
+  expect(worthOf({ metrics: { loss: 3 } }, { best: null })).toBe("");
 });

@@ -1,5 +1,6 @@
 /** What the clone editor knows: the parent's keys as text, what was changed, and the request that makes. Pure. */
-import type { CloneWish } from "@/api/runs";
+import type { CheckpointView, CloneWish, RunView } from "@/api/runs";
+import { formatMetric } from "@/lib/format";
 
 /** Model and data are the parent's: they were prepared and checked once. */
 export const FIXED_KEYS: ReadonlySet<string> = new Set([
@@ -33,6 +34,18 @@ const FIRST = [
 
 export type Spec = Readonly<Record<string, unknown>>;
 export type Edits = Readonly<Record<string, string>>;
+
+/** What a checkpoint is worth: `eval_loss 1.2345`, by the objective of its run; else by an evaluation; "" where it has none. */
+export function worthOf(checkpoint: Pick<CheckpointView, "metrics">, run: Pick<RunView, "best">): string {
+  const { metrics } = checkpoint;
+  const objective = run.best?.metric ?? "";
+  const name = [objective, "eval_loss"].find((one) => one in metrics) ?? Object.keys(metrics).find(isEvaluation);
+  return name === undefined ? "" : `${name} ${formatMetric(metrics[name])}`;
+}
+
+function isEvaluation(name: string): boolean {
+  return name.startsWith("eval");
+}
 
 /** A value as it stands in an input field; what is not set is empty. */
 export function asText(value: unknown): string {

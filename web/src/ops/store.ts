@@ -1,10 +1,11 @@
 /** The operations of this page since it was opened, and the ways to ask for more. */
 import { useSyncExternalStore } from "react";
 import { newRequestKey } from "@/api/client";
+import { type ExperimentOp, type ExperimentView, operateExperiment } from "@/api/experiments";
 import { type CloneWish, clone, operate, type RunOp, type RunView } from "@/api/runs";
 import { plural } from "@/lib/format";
 import { toast, toastError } from "@/ui/toasts";
-import { advance, type OpEvent, type TrackedOp } from "./track";
+import { advance, type OpEvent, type Subject, type TrackedOp, type View } from "./track";
 
 /** Requests that are under way at a time; a browser has six connections to a host, one of them is the event stream's. */
 const AT_ONCE = 4;
@@ -58,14 +59,31 @@ export function cloneAll(
 }
 
 async function ask(op: RunOp, run: string, key: string, send: () => Promise<RunView>): Promise<RunView | null> {
-  dispatch({ kind: "asked", key, op, run, at: Date.now() / 1000 });
+  const seen = await follow(op, { kind: "run", id: run }, key, async () => ({ kind: "run", view: await send() }));
+  return seen?.kind === "run" ? seen.view : null;
+}
+
+/** Asks it of all of an experiment's runs that can; answers the experiment where the host took it. */
+export async function askExperiment(
+  op: ExperimentOp,
+  { id, name }: Pick<ExperimentView, "id" | "name">,
+): Promise<ExperimentView | null> {
+  const seen = await follow(op, { kind: "experiment", id, name }, newRequestKey(), async () => ({
+    kind: "experiment",
+    view: await operateExperiment(id, op),
+  }));
+  return seen?.kind === "experiment" ? seen.view : null;
+}
+
+async function follow(op: RunOp, on: Subject, key: string, send: () => Promise<View>): Promise<View | null> {
+  dispatch({ kind: "asked", key, op, on, at: Date.now() / 1000 });
   try {
-    const view = await send();
-    dispatch({ kind: "answered", key, view });
-    return view;
+    const seen = await send();
+    dispatch({ kind: "answered", key, seen });
+    return seen;
   } catch (error) {
     dispatch({ kind: "refused", key, note: error instanceof Error ? error.message : String(error) });
-    toastError(`Could not ${WORDS[op]} ${run}`, error);
+    toastError(`Could not ${WORDS[op]} ${on.kind === "run" ? on.id : on.name}`, error);
     return null;
   }
 }

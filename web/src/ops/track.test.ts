@@ -1,24 +1,29 @@
 import { expect, test } from "vitest";
+import type { ExperimentView } from "@/api/experiments";
 import type { RunOp } from "@/api/runs";
 import { testRun } from "@/api/test-run";
-import { advance, type OpEvent, progress, TRACKED_MAX, type TrackedOp } from "./track";
+import { advance, experimentProgress, type OpEvent, progress, TRACKED_MAX, type TrackedOp } from "./track";
 
 function after(...events: OpEvent[]): readonly TrackedOp[] {
   return events.reduce<readonly TrackedOp[]>(advance, []);
 }
 
 function asked(key: string, op: RunOp, run: string): OpEvent {
-  return { kind: "asked", key, op, run, at: 0 };
+  return { kind: "asked", key, op, on: { kind: "run", id: run }, at: 0 };
 }
 
 test("a stop is requested, acknowledged, effective", () => {
   const steps = [
     after(asked("k", "stop", "r1")),
-    after(asked("k", "stop", "r1"), { kind: "answered", key: "k", view: testRun("r1", { state: "stopping" }) }),
+    after(asked("k", "stop", "r1"), {
+      kind: "answered",
+      key: "k",
+      seen: { kind: "run", view: testRun("r1", { state: "stopping" }) },
+    }),
     after(
       asked("k", "stop", "r1"),
-      { kind: "answered", key: "k", view: testRun("r1", { state: "stopping" }) },
-      { kind: "seen", view: testRun("r1", { state: "stopped" }) },
+      { kind: "answered", key: "k", seen: { kind: "run", view: testRun("r1", { state: "stopping" }) } },
+      { kind: "seen", seen: { kind: "run", view: testRun("r1", { state: "stopped" }) } },
     ),
   ];
   expect(steps.map(([one]) => one?.phase)).toEqual(["requested", "acknowledged", "effective"]);
@@ -28,16 +33,16 @@ test("a clone is followed as the new run", () => {
   const [one] = after(asked("k", "clone", "r1"), {
     kind: "answered",
     key: "k",
-    view: testRun("r9", { state: "queued" }),
+    seen: { kind: "run", view: testRun("r9", { state: "queued" }) },
   });
-  expect(one).toMatchObject({ run: "r9", phase: "acknowledged" });
+  expect(one).toMatchObject({ on: { kind: "run", id: "r9" }, phase: "acknowledged" });
 });
 
 test("what is effective stays so, whatever the run does later", () => {
   const ops = after(
     asked("k", "resume", "r1"),
-    { kind: "answered", key: "k", view: testRun("r1", { state: "running" }) },
-    { kind: "seen", view: testRun("r1", { state: "queued" }) },
+    { kind: "answered", key: "k", seen: { kind: "run", view: testRun("r1", { state: "running" }) } },
+    { kind: "seen", seen: { kind: "run", view: testRun("r1", { state: "queued" }) } },
   );
   expect(ops[0]?.phase).toBe("effective");
 });
@@ -60,7 +65,7 @@ test("a refusal says why and is over", () => {
 
 test("events of runs that nobody asked about change nothing", () => {
   const ops = after(asked("k", "stop", "r1"));
-  expect(advance(ops, { kind: "seen", view: testRun("r2") })).toBe(ops);
+  expect(advance(ops, { kind: "seen", seen: { kind: "run", view: testRun("r2") } })).toBe(ops);
 });
 
 test("the list has an end", () => {
@@ -78,4 +83,35 @@ test.each([
   ["restore", "stopped", "effective"],
 ] as const)("%s of a run that is %s is %s", (op, state, phase) => {
   expect(progress(op, testRun("r1", { state })).phase).toBe(phase);
+});
+
+test.each([
+  ["stop", "active", { stopping: 2, stopped: 1 }, "acknowledged"],
+  ["stop", "idle", { stopped: 3 }, "effective"],
+  ["resume", "active", { queued: 3 }, "acknowledged"],
+  ["resume", "active", { queued: 2, running: 1 }, "effective"],
+  ["delete", "active", { running: 1 }, "acknowledged"],
+  ["delete", "deleted", { deleting: 3 }, "effective"],
+  ["restore", "deleted", { deleting: 3 }, "acknowledged"],
+  ["restore", "idle", { stopped: 3 }, "effective"],
+] as const)("%s of an experiment that is %s with %o is %s", (op, state, states, phase) => {
+  expect(experimentProgress(op, { state, states }).phase).toBe(phase);
+});
+
+test("an operation on an experiment is followed beside those on its runs", () => {
+  const view = { id: "e1", name: "tiny", state: "active", states: { stopping: 1 } } as unknown as ExperimentView;
+  const ops = after(
+    asked("a", "stop", "r1"),
+    { kind: "asked", key: "b", op: "stop", on: { kind: "experiment", id: "e1", name: "tiny" }, at: 0 },
+    { kind: "answered", key: "b", seen: { kind: "experiment", view } },
+  );
+  expect(ops.map((one) => [one.on.kind, one.phase])).toEqual([
+    ["experiment", "acknowledged"],
+    ["run", "requested"],
+  ]);
+  const [later] = advance(ops, {
+    kind: "seen",
+    seen: { kind: "experiment", view: { ...view, states: { stopped: 1 } } },
+  });
+  expect(later?.phase).toBe("effective");
 });

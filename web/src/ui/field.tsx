@@ -9,6 +9,11 @@ export function Input({ className, ...rest }: ComponentProps<"input">) {
   return <input {...rest} className={cx(css.input, className)} />;
 }
 
+/** A list whose label is elsewhere. */
+export function NativeSelect({ className, ...rest }: ComponentProps<"select">) {
+  return <select {...rest} className={cx(css.select, className)} />;
+}
+
 export function Field({ label, children }: { label: ReactNode; children: ReactNode }) {
   return (
     <label className={css.field}>

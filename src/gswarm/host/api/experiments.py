@@ -17,14 +17,17 @@ from gswarm.host.api import models, views
 from gswarm.host.api.deps import By, Note, RequestKey, ServicesDep, made
 from gswarm.host.api.paging import Cursor, Limit, page
 from gswarm.host.api.runs import run_views
+from gswarm.scheduler.core import ClusterState
 from gswarm.scheduler.events import ExperimentOpRequested, ExperimentSubmitted
 from gswarm.scheduler.explain import explain_experiment
+from gswarm.scheduler.operations import experiment_ops
 from gswarm.search.expand import ExpandedRun, expand
 from gswarm.search.importance import RUNS_MIN, Trial, importances
 from gswarm.search.yaml_file import load_yaml
 
 Name = Annotated[str | None, Query(max_length=63, description="Takes the place of the file's own name.")]
 DefaultName = Annotated[str, Query(max_length=63, description="The name if the file gives none.")]
+Restorable = Annotated[bool, Query(description="Deleted ones instead, as long as they can be restored.")]
 Read = tuple[ParsedExperiment, list[ExpandedRun]]
 
 
@@ -88,12 +91,23 @@ def _notes(parsed: ParsedExperiment) -> list[str]:
     return renamed + [f"{path} means nothing in gswarm and is ignored" for path in parsed.ignored]
 
 
-async def list_experiments(services: ServicesDep, limit: Limit = 100, cursor: Cursor = None) -> models.Page[models.ExperimentView]:
+async def list_experiments(
+    services: ServicesDep, limit: Limit = 100, cursor: Cursor = None, restorable: Restorable = False
+) -> models.Page[models.ExperimentView]:
     """Experiments that are not deleted, the newest first."""
     state = services.loop.state
-    alive = [experiment for experiment in reversed(state.experiments.values()) if experiment.state is not ExperimentState.DELETED]
-    chosen, following = page(alive, lambda experiment: experiment.id, limit, cursor)
+    is_wanted = _is_restorable if restorable else _is_alive
+    wanted = [experiment for experiment in reversed(state.experiments.values()) if is_wanted(state, experiment)]
+    chosen, following = page(wanted, lambda experiment: experiment.id, limit, cursor)
     return models.Page(items=[views.experiment_view(state, experiment) for experiment in chosen], next_cursor=following)
+
+
+def _is_alive(_state: ClusterState, experiment: Experiment) -> bool:
+    return experiment.state is not ExperimentState.DELETED
+
+
+def _is_restorable(state: ClusterState, experiment: Experiment) -> bool:
+    return experiment.state is ExperimentState.DELETED and RunOp.RESTORE in experiment_ops(state, experiment)
 
 
 async def get_experiment(services: ServicesDep, experiment: str) -> models.ExperimentView:

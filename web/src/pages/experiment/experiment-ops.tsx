@@ -1,41 +1,55 @@
 import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { type ExperimentOp, type ExperimentView, operateExperiment } from "@/api/experiments";
+import { type ExperimentOp, type ExperimentView } from "@/api/experiments";
 import { mayAct, whoamiQuery } from "@/api/session";
+import { askExperiment } from "@/ops/store";
 import { Button } from "@/ui/button";
-import { toast, toastError } from "@/ui/toasts";
+import { toast } from "@/ui/toasts";
 
-const OPS: readonly { op: ExperimentOp; label: string; done: string }[] = [
-  { op: "stop", label: "Stop all", done: "Every run stops at its next step" },
-  { op: "resume", label: "Resume all", done: "Every stopped run is queued" },
-  { op: "delete", label: "Delete", done: "The experiment is deleted" },
+const OPS: readonly { op: ExperimentOp; label: string }[] = [
+  { op: "stop", label: "Stop all" },
+  { op: "resume", label: "Resume all" },
+  { op: "delete", label: "Delete" },
 ];
+/** Of one that is deleted. */
+const UNDO: typeof OPS = [{ op: "restore", label: "Restore" }];
 const UNDO_MS = 30_000;
+
+/** Asks the host for an operation on a whole experiment, and keeps what it answers. */
+export function useExperimentOp(): (op: ExperimentOp, experiment: ExperimentView) => Promise<void> {
+  const client = useQueryClient();
+  const ask = async (op: ExperimentOp, experiment: ExperimentView) => {
+    const view = await askExperiment(op, experiment);
+    if (view === null) return;
+    client.setQueryData(["experiment", view.id, "view"], view);
+    void client.invalidateQueries({ queryKey: ["experiments"] });
+    if (op !== "delete") return;
+    toast({
+      title: `${experiment.name} is deleted`,
+      text: "It can be restored until the undo window of the host is over.",
+      action: { label: "Undo", onClick: () => void ask("restore", experiment) },
+      stayMs: UNDO_MS,
+    });
+  };
+  return ask;
+}
+
+/** Why an operation on an experiment cannot be asked for now. */
+export function refusalOf(op: ExperimentOp, experiment: Pick<ExperimentView, "possible">, may: boolean): string | null {
+  if (!may) return "Your token may only look; an operator's may do this";
+  if (experiment.possible.includes(op)) return null;
+  return op === "restore" ? "The undo window of the host is over" : `None of its runs can ${op} now`;
+}
 
 /** What can be done with all runs at once. */
 export function ExperimentOps({ experiment }: { experiment: ExperimentView }) {
-  const client = useQueryClient();
   const { data: who } = useQuery(whoamiQuery);
-  const ask = async (op: ExperimentOp, done: string) => {
-    try {
-      client.setQueryData(["experiment", experiment.id, "view"], await operateExperiment(experiment.id, op));
-      const undo = { label: "Undo", onClick: () => void ask("restore", "The experiment is back") };
-      toast({ title: done, ...(op === "delete" ? { action: undo, stayMs: UNDO_MS } : {}) });
-    } catch (error) {
-      toastError(`Could not ${op} ${experiment.name}`, error);
-    }
-  };
-  return OPS.map(({ op, label, done }) => (
+  const ask = useExperimentOp();
+  return (experiment.state === "deleted" ? UNDO : OPS).map(({ op, label }) => (
     <Button
       key={op}
       kind={op === "delete" ? "danger" : "plain"}
-      disabledReason={
-        !mayAct(who, "operator")
-          ? "Your token may only look; an operator's may do this"
-          : experiment.possible.includes(op)
-            ? null
-            : `None of its runs can ${op} now`
-      }
-      onClick={() => void ask(op, done)}
+      disabledReason={refusalOf(op, experiment, mayAct(who, "operator"))}
+      onClick={() => void ask(op, experiment)}
     >
       {label}
     </Button>

@@ -2,8 +2,10 @@ import { createColumnHelper } from "@tanstack/react-table";
 import { Link } from "react-router";
 import type { ExperimentView } from "@/api/experiments";
 import { formatDuration, formatMetric, formatTime, NONE } from "@/lib/format";
-import { Progress, StateBadge } from "@/ui/state";
+import { Progress } from "@/ui/state";
 import type { Column } from "@/ui/table/data-table";
+import { ExperimentBadge } from "@/pages/experiment/experiment-badge";
+import { standOf } from "@/pages/experiment/experiment-state";
 import css from "./experiments.module.css";
 
 const column = createColumnHelper<ExperimentView>();
@@ -14,7 +16,12 @@ export const COLUMNS: readonly Column<ExperimentView>[] = [
     size: 220,
     cell: ({ row }) => <Link to={`/experiments/${row.original.id}`}>{row.original.name}</Link>,
   }),
-  column.accessor("state", { header: "State", size: 110, cell: (cell) => <StateBadge state={cell.getValue()} /> }),
+  column.accessor((one) => standOf(one).text, {
+    id: "state",
+    header: "State",
+    size: 110,
+    cell: ({ row }) => <ExperimentBadge experiment={row.original} />,
+  }),
   column.accessor("runs", { header: "Runs", size: 70, meta: { align: "right" } }),
   column.accessor((one) => (one.steps_total > 0 ? one.steps_done / one.steps_total : 0), {
     id: "progress",

@@ -3,6 +3,7 @@ import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
 import { type ExperimentView, experimentsQuery } from "@/api/experiments";
 import { Page } from "@/app/page";
+import { shownError } from "@/lib/shown-error";
 import { plural } from "@/lib/format";
 import { matches, parseFilter } from "@/lib/filter";
 import { sortCodec, textCodec, useUrlState } from "@/lib/url-state";
@@ -10,19 +11,23 @@ import { Input } from "@/ui/field";
 import { ErrorNotice } from "@/ui/notice";
 import { Empty, Panel } from "@/ui/panel";
 import { DataTable } from "@/ui/table/data-table";
+import { OpsStrip } from "@/ops/ops-strip";
+import { standOf } from "@/pages/experiment/experiment-state";
 import { COLUMNS } from "./columns";
+import { DeletedPanel } from "./deleted-panel";
 
 const FILTER = textCodec<string>("");
 
 export function Component() {
   const { data, error } = useQuery(experimentsQuery);
+  const failure = shownError(error, data);
   const [filter, setFilter] = useUrlState("filter", FILTER);
   const [sort, setSort] = useUrlState("sort", sortCodec);
   const parsed = useMemo(() => parseFilter(filter), [filter]);
   const shown = useMemo(() => (data ?? []).filter((one) => matches(parsed, fieldsOf(one))), [data, parsed]);
   return (
     <Page title="Experiments" note={data && plural(data.length, "experiment")}>
-      {error && <ErrorNotice error={error} />}
+      {failure && <ErrorNotice error={failure} />}
       <Panel
         title="All experiments"
         flush
@@ -56,6 +61,8 @@ export function Component() {
           }
         />
       </Panel>
+      <DeletedPanel />
+      <OpsStrip />
     </Page>
   );
 }
@@ -66,7 +73,7 @@ function fieldsOf(one: ExperimentView): Record<string, string | number | null> {
   return {
     id: one.id,
     name: one.name,
-    state: one.state,
+    state: standOf(one).text,
     runs: one.runs,
     best: one.best?.value ?? null,
     metric: one.metric.name,
