@@ -3,7 +3,7 @@ import { formatDuration, formatTime, NONE } from "@/lib/format";
 import { Panel } from "@/ui/panel";
 import { RunSwatch, StateBadge } from "@/ui/state";
 import { PartList } from "./gantt-tip";
-import { type Bar, partsOf } from "./model";
+import { type Bar, partsOf, unheardS } from "./model";
 import css from "./timeline.module.css";
 
 const WORDS = { training: "training", trained: "done", failed: "failed", dropped: "pruned" } as const;
@@ -35,7 +35,7 @@ export function ChunkPanel({ bar, now }: { bar: Bar; now: number }) {
         </div>
         <div>
           <dt>Steps</dt>
-          <dd>{`${bar.from_step} – ${bar.to_step}`}</dd>
+          <dd>{`${bar.from_step.toLocaleString("en")} – ${bar.to_step.toLocaleString("en")}`}</dd>
         </div>
         <div>
           <dt>Slot</dt>
@@ -64,7 +64,7 @@ export function ChunkPanel({ bar, now }: { bar: Bar; now: number }) {
         <div>
           <dt>Made of</dt>
           <dd>
-            <PartList parts={partsOf(bar, bar.from, end, now)} />
+            <PartList parts={partsOf(bar, bar.from, end, now)} unheardS={unheardS(bar)} />
           </dd>
         </div>
       </dl>

@@ -2,7 +2,7 @@
 import { runColor, type Theme } from "@/lib/run-color";
 import { tickText } from "@/lib/time-ticks";
 import { FONT, hatching, INK, type Ink } from "./ink";
-import { type Bar, firstAfter, type Gantt } from "./model";
+import { type Bar, firstAfter, type Focus, type Gantt, isInFocus } from "./model";
 import { ticks, type View } from "./view";
 
 export const AXIS = 24;
@@ -27,8 +27,8 @@ export interface Scene {
   readonly theme: Theme;
   readonly selected: string | null;
   readonly pointed: string | null;
-  /** The only run in full colour, or none of them. */
-  readonly only: string;
+  /** What is in full colour. */
+  readonly focus: Focus;
   readonly strips: ReadonlyMap<string, Strip>;
 }
 
@@ -180,7 +180,7 @@ function drawBar(
 ): void {
   const left = Math.max(scene.gutter - 4, x(bar.from));
   const right = Math.min(scene.width + 4, Math.max(x(bar.to ?? Math.max(scene.now, bar.from)), left + 1));
-  const isPale = scene.only !== "" && scene.only !== bar.run;
+  const isPale = !isInFocus(bar, scene.focus);
   ctx.globalAlpha = isPale ? 0.22 : 1;
   const color = runColor(bar.run, scene.theme);
   const trainFrom =
@@ -192,9 +192,10 @@ function drawBar(
   }
   ctx.fillStyle = color;
   ctx.fillRect(trainFrom, top, Math.max(trainTo - trainFrom, 0.75), BAR);
-  if (right - trainTo >= 0.75) {
+  const evaluatedTo = bar.evaluated_to === null ? right : clamp(x(bar.evaluated_to), trainTo, right);
+  if (evaluatedTo - trainTo >= 0.75) {
     // Evaluation: the run's colour at half height.
-    ctx.fillRect(trainTo, top + BAR / 2 - 2, right - trainTo, 4);
+    ctx.fillRect(trainTo, top + BAR / 2 - 2, evaluatedTo - trainTo, 4);
   }
   // A thin edge keeps chunks of one run apart.
   if (right - left > 3) {

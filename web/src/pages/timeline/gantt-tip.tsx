@@ -1,6 +1,6 @@
 import { formatClock, formatDuration } from "@/lib/format";
 import { RunSwatch } from "@/ui/state";
-import { type Bar, partsOf } from "./model";
+import { type Bar, partsOf, unheardS } from "./model";
 import css from "./timeline.module.css";
 
 interface GanttTipProps {
@@ -28,18 +28,25 @@ export function GanttTip({ bar, x, y, width, now }: GanttTipProps) {
       <span className="muted">
         {formatClock(bar.from)} – {bar.to === null ? "now" : formatClock(bar.to)}, {formatDuration(end - bar.from)}
       </span>
-      <PartList parts={parts} />
+      <PartList parts={parts} unheardS={unheardS(bar)} />
       {bar.outcome !== "trained" && <span>{bar.outcome}</span>}
     </div>
   );
 }
 
-export function PartList({ parts }: { parts: ReturnType<typeof partsOf> }) {
+interface PartListProps {
+  parts: ReturnType<typeof partsOf>;
+  /** Idle seconds until the host heard of the end. */
+  unheardS: number;
+}
+
+export function PartList({ parts, unheardS }: PartListProps) {
   return (
     <dl className={css.parts}>
       {parts.setup > 0 && <Part name="Set-up" seconds={parts.setup} />}
       {parts.train > 0 && <Part name="Training" seconds={parts.train} />}
       {parts.evaluate > 0 && <Part name="Evaluation" seconds={parts.evaluate} />}
+      {unheardS > 0 && <Part name="Idle, the host was away" seconds={unheardS} />}
       {parts.other > 0 && <Part name="Not known" seconds={parts.other} />}
     </dl>
   );

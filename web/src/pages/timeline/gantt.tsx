@@ -5,7 +5,7 @@ import { useWidth } from "@/lib/use-width";
 import { AXIS, drawGantt, ROW, type Scene } from "./draw";
 import { drawStack, STACK } from "./draw-stack";
 import { GanttTip } from "./gantt-tip";
-import { type Bar, barText, type Gantt as Model } from "./model";
+import { type Bar, barText, type Focus, type Gantt as Model } from "./model";
 import css from "./timeline.module.css";
 import { useGanttInput } from "./use-gantt-input";
 import type { Strips } from "./use-strips";
@@ -15,7 +15,7 @@ interface GanttProps {
   gantt: Model;
   moving: Moving;
   strips: Strips;
-  only: string;
+  focus: Focus;
   selected: string | null;
   label: string;
   onSelect(key: string | null): void;
@@ -25,7 +25,7 @@ interface GanttProps {
 const HEIGHT_MAX = 520;
 const NARROW_PX = 560;
 
-export function Gantt({ gantt, moving, strips, only, selected, label, onSelect, onOpen }: GanttProps) {
+export function Gantt({ gantt, moving, strips, focus, selected, label, onSelect, onOpen }: GanttProps) {
   const { view, now } = moving;
   const theme = useTheme();
   const [box, width] = useWidth<HTMLDivElement>();
@@ -40,7 +40,7 @@ export function Gantt({ gantt, moving, strips, only, selected, label, onSelect, 
     ...{ gantt, moving, selected, width, height, gutter, scrollTop, scroller, onSelect, onOpen },
   });
   const scene: Scene = {
-    ...{ gantt, view, width, height, gutter, scrollTop, now, theme, selected, only },
+    ...{ gantt, view, width, height, gutter, scrollTop, now, theme, selected, focus },
     pointed: pointed?.bar.key ?? null,
     strips: strips.bySlot,
   };

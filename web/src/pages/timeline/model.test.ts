@@ -5,8 +5,10 @@ import {
   barAt,
   barKey,
   barText,
+  EVERYTHING,
   firstAfter,
   ganttOf,
+  isInFocus,
   isStep,
   NOTHING,
   partsOf,
@@ -14,13 +16,14 @@ import {
   sharesOf,
   stacked,
   summaryText,
+  unheardS,
   walked,
 } from "./model";
 
 function chunk(slot: string, run: string, from: number, to: number | null, change: Partial<ChunkBar> = {}): ChunkBar {
   return {
     ...{ slot, run, experiment: "e1", generation: from, from_step: 0, to_step: 10, from, to },
-    ...{ train_from: from + 2, train_to: to === null ? null : to - 1, step_time_s: 0.5 },
+    ...{ train_from: from + 2, train_to: to === null ? null : to - 1, evaluated_to: to, step_time_s: 0.5 },
     ...{ outcome: to === null ? "training" : "trained", ...change },
   } as ChunkBar;
 }
@@ -90,6 +93,14 @@ describe("what time went into", () => {
     expect(partsOf(chunk("a/0", "r1", 0, 20), 1, 5, 50)).toEqual({ setup: 1, train: 3, evaluate: 0, other: 0 });
   });
 
+  it("takes no time for evaluation in which the slot was idle and the host away", () => {
+    const bar = chunk("a/0", "r1", 0, 90, { train_to: 20, evaluated_to: 22 });
+    expect(partsOf(bar, 0, 100, 100)).toEqual({ setup: 2, train: 18, evaluate: 2, other: 0 });
+    expect(unheardS(bar)).toBe(68);
+    const row = ganttOf({ ...DATA, chunks: [bar] }).rows[0];
+    expect(row && rowShares(row, 0, 100, 100)).toMatchObject({ evaluate: 2, idle: 78 });
+  });
+
   it("lets what trains reach to now, and takes a chunk without a step for set-up", () => {
     expect(partsOf(chunk("a/0", "r1", 0, null), 0, 100, 50).train).toBe(48);
     expect(partsOf(chunk("a/0", "r1", 0, null, { train_from: null }), 0, 100, 50).setup).toBe(50);
@@ -128,6 +139,18 @@ describe("words", () => {
     expect(barText(bar, 80)).toContain("r1, steps 0 to 10 on a/0");
     expect(barText(bar, 80)).toContain("set-up 2.0 s, training 17 s, evaluation 1.0 s");
     expect(barKey(bar)).toBe("a/0~r1~0");
+  });
+
+  it("tell the chunks that the page is about, and the time of all", () => {
+    const bars = [chunk("a/0", "r1", 0, 50), chunk("a/0", "r9", 50, 100, { experiment: "e2" })];
+    const all = ganttOf({ ...DATA, slots: DATA.slots.slice(0, 1), chunks: bars });
+    const shares = all.rows.map((row) => rowShares(row, 0, 100, 100)).reduce(added, NOTHING);
+    expect(summaryText(all, shares, { experiment: "e2", run: "" })).toBe(
+      "1 slot, 1 chunk of 1 run: 94 % training, 4 % set-up, 2 % evaluation, 0 % idle",
+    );
+    expect(bars.map((bar) => isInFocus(bar, { experiment: "e2", run: "" }))).toEqual([false, true]);
+    expect(bars.map((bar) => isInFocus(bar, { experiment: "", run: "r1" }))).toEqual([true, false]);
+    expect(bars.map((bar) => isInFocus(bar, EVERYTHING))).toEqual([true, true]);
   });
 
   it("tell the range, and failures only where there are some", () => {

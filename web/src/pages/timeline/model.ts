@@ -120,9 +120,15 @@ export function partsOf(bar: ChunkBar, from: number, to: number, now: number): O
   return {
     setup: within(bar.from, bar.train_from),
     train: within(bar.train_from, trained),
-    evaluate: within(trained, end),
+    // What is behind it is idle time in which nobody could tell the host of the end.
+    evaluate: within(trained, bar.evaluated_to ?? end),
     other: 0,
   };
+}
+
+/** Seconds behind a chunk's evaluation in which its slot was idle and could not tell the host, which was away. */
+export function unheardS(bar: ChunkBar): number {
+  return bar.to === null || bar.evaluated_to === null ? 0 : Math.max(0, bar.to - bar.evaluated_to);
 }
 
 export function sharesOf(bars: readonly Bar[], from: number, to: number, now: number): Shares {
@@ -198,9 +204,24 @@ export function barText(bar: Bar, now: number): string {
   ].join("; ");
 }
 
-/** The whole range in words. */
-export function summaryText(gantt: Gantt, shares: Shares): string {
-  const bars = [...gantt.byKey.values()];
+/** Which chunks the page is about; the others are pale, and their slots are no less busy. */
+export interface Focus {
+  /** Empty is any. */
+  readonly experiment: string;
+  readonly run: string;
+}
+
+export const EVERYTHING: Focus = { experiment: "", run: "" };
+
+export function isInFocus(bar: ChunkBar, focus: Focus): boolean {
+  return (
+    (focus.run === "" || focus.run === bar.run) && (focus.experiment === "" || focus.experiment === bar.experiment)
+  );
+}
+
+/** The whole range in words: the chunks that it is about, and what all of the slots' time went into. */
+export function summaryText(gantt: Gantt, shares: Shares, focus = EVERYTHING): string {
+  const bars = [...gantt.byKey.values()].filter((bar) => isInFocus(bar, focus));
   const runs = new Set(bars.map((bar) => bar.run)).size;
   const failed = bars.filter((bar) => bar.outcome === "failed").length;
   const total = Object.values(shares).reduce((sum, value) => sum + value, 0) || 1;

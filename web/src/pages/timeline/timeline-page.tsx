@@ -6,6 +6,7 @@ import { useNavigate } from "react-router";
 import { experimentsQuery } from "@/api/experiments";
 import { timelineRangeQuery } from "@/api/timeline";
 import { Page } from "@/app/page";
+import { shownError } from "@/lib/shown-error";
 import { timeRangeCodec } from "@/lib/time-range";
 import { type Codec, textCodec, useUrlState } from "@/lib/url-state";
 import { Button } from "@/ui/button";
@@ -16,7 +17,7 @@ import { TimeRangePicker } from "@/ui/time-range/time-range-picker";
 import { ChunkPanel } from "./chunk-panel";
 import { Gantt } from "./gantt";
 import { Legend } from "./legend";
-import { added, ganttOf, NOTHING, rowShares, summaryText } from "./model";
+import { added, type Focus, ganttOf, isInFocus, NOTHING, rowShares, summaryText } from "./model";
 import { SlotTable } from "./slot-table";
 import css from "./timeline.module.css";
 import { useFreshTimeline } from "./use-fresh";
@@ -36,8 +37,14 @@ export function Component() {
   const [only, setOnly] = useUrlState("run", TEXT);
   const [selected, setSelected] = useUrlState("chunk", CHUNK);
   const { data: experiments = [] } = useQuery(experimentsQuery);
-  const { data, error } = useQuery(timelineRangeQuery(range, experiment));
+  // All chunks, whatever the page is about: a slot that trains another experiment is not idle.
+  const { data, error } = useQuery(timelineRangeQuery(range, ""));
+  const failure = shownError(error, data);
   useFreshTimeline();
+  const focus = useMemo((): Focus => {
+    const found = experiments.find((one) => one.id === experiment || one.name === experiment);
+    return { experiment: found?.id ?? experiment, run: only };
+  }, [experiments, experiment, only]);
   const gantt = useMemo(() => ganttOf(data), [data]);
   const moving = useView(range, setRange);
   const strips = useStrips(range, gantt.rows);
@@ -46,10 +53,13 @@ export function Component() {
     () => gantt.rows.map((row) => rowShares(row, rest.from, rest.to, now)).reduce(added, NOTHING),
     [gantt, rest, now],
   );
-  const runs = useMemo(() => [...new Set([...gantt.byKey.values()].map((bar) => bar.run))].sort(byNumber), [gantt]);
+  const runs = useMemo(() => {
+    const bars = [...gantt.byKey.values()].filter((bar) => isInFocus(bar, { ...focus, run: "" }));
+    return [...new Set([...bars.map((bar) => bar.run), ...(only ? [only] : [])])].sort(byNumber);
+  }, [gantt, focus, only]);
   const table = useMemo(() => <SlotTable gantt={gantt} view={rest} now={now} />, [gantt, rest, now]);
   const bar = selected === null ? undefined : gantt.byKey.get(selected);
-  const summary = data ? summaryText(gantt, shares) : "";
+  const summary = data ? summaryText(gantt, shares, focus) : "";
   const zoom = (factor: number) => move((one) => zoomed(one, factor, (one.from + one.to) / 2));
   return (
     <Page
@@ -60,7 +70,10 @@ export function Component() {
             label="Experiment"
             value={experiment}
             choices={[ALL, ...experiments.map((one) => ({ value: one.id, label: one.name }))]}
-            onChange={setExperiment}
+            onChange={(next) => {
+              setOnly("");
+              setExperiment(next);
+            }}
           />
           <Select
             label="Run"
@@ -72,7 +85,7 @@ export function Component() {
         </>
       }
     >
-      {error && <ErrorNotice error={error} />}
+      {failure && <ErrorNotice error={failure} />}
       <Panel
         title="Slots by time"
         flush
@@ -104,7 +117,7 @@ export function Component() {
               gantt={gantt}
               moving={moving}
               strips={strips}
-              only={only}
+              focus={focus}
               selected={selected}
               label={`Slots by time: ${summary}`}
               onSelect={setSelected}
