@@ -20,6 +20,14 @@ export function explainQuery(run: string) {
   });
 }
 
+const EXPLAIN_MS = 10_000;
+const COUNTDOWN_MS = 1000;
+
+/** How often the explanation of a run that goes on is read again: of a deleted one it counts the seconds in which it can be restored. */
+export function explainEveryMs(run: RunView): number {
+  return run.state === "deleting" ? COUNTDOWN_MS : EXPLAIN_MS;
+}
+
 export function checkpointsQuery(run: string) {
   return queryOptions({
     queryKey: ["run", run, "checkpoints"],

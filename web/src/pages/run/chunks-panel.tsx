@@ -7,16 +7,14 @@ import type { RunView } from "@/api/runs";
 import { timelineRangeQuery } from "@/api/timeline";
 import { formatClock, formatDuration, formatMetric, formatPercent, formatTime, NONE, plural } from "@/lib/format";
 import { runColorCss } from "@/lib/run-color";
-import { fixedRange } from "@/lib/time-range";
 import { sortCodec, useUrlState } from "@/lib/url-state";
 import { Empty, Panel } from "@/ui/panel";
 import { StateBadge } from "@/ui/state";
 import { type Column, DataTable } from "@/ui/table/data-table";
 import { barsOf, type ChunkRow, chunkRows } from "./chunk-rows";
+import { runRange, runRangeText } from "./run-range";
 import css from "./run.module.css";
 
-/** The host keeps times for so long, and answers no longer ranges. */
-const RANGE_MAX_S = 30 * 86_400;
 const LOOKS: Readonly<Record<ChunkRow["state"], string>> = {
   committed: "completed",
   training: "running",
@@ -31,7 +29,7 @@ const FIXED: readonly Column<ChunkRow>[] = [
     id: "steps",
     header: "Steps",
     size: 110,
-    cell: ({ row: { original: row } }) => `${row.fromStep} – ${row.toStep}`,
+    cell: ({ row: { original: row } }) => `${row.fromStep.toLocaleString("en")} – ${row.toStep.toLocaleString("en")}`,
   }),
   column.accessor("state", {
     header: "State",
@@ -81,7 +79,7 @@ export function ChunksPanel({ run }: { run: RunView }) {
       title="Chunks"
       note={rows.length > 0 && plural(rows.length, "chunk")}
       flush
-      actions={<Link to={`/timeline?experiment=${run.experiment}&run=${run.id}`}>On the timeline</Link>}
+      actions={<Link to={`/timeline?run=${run.id}&range=${runRangeText(run)}`}>On the timeline</Link>}
     >
       <Strip run={run} rows={rows} now={times?.to ?? 0} />
       <DataTable
@@ -100,22 +98,12 @@ export function ChunksPanel({ run }: { run: RunView }) {
 }
 
 function useTimes(run: RunView) {
-  const range = useMemo(
-    () =>
-      run.ended_at === null
-        ? ({ kind: "last", seconds: Math.min(RANGE_MAX_S, roundedAge(run.created_at)) } as const)
-        : fixedRange(Math.max(run.created_at, run.ended_at - RANGE_MAX_S), run.ended_at + 1),
-    [run.created_at, run.ended_at],
-  );
+  const { created_at, ended_at } = run;
+  const range = useMemo(() => runRange({ created_at, ended_at }), [created_at, ended_at]);
   return useQuery({
     ...timelineRangeQuery(range, run.experiment),
-    refetchInterval: run.ended_at === null ? 15_000 : false,
+    refetchInterval: ended_at === null ? 15_000 : false,
   });
-}
-
-/** Up to the next ten minutes, so that the question stays the same for a while. */
-function roundedAge(createdAt: number): number {
-  return Math.ceil((Date.now() / 1000 - createdAt) / 600 + 1) * 600;
 }
 
 /** Its chunks in time: what is between them is waiting. */

@@ -3,7 +3,7 @@ import { useMemo } from "react";
 import { checkpointsQuery, runMetricsQuery, type RunView } from "@/api/runs";
 import { useTheme } from "@/app/theme";
 import { formatNumber, plural } from "@/lib/format";
-import { runColor } from "@/lib/run-color";
+import { runColor, type Theme } from "@/lib/run-color";
 import { flagCodec, numberCodec, rangeCodec, useUrlState } from "@/lib/url-state";
 import { align } from "@/ui/chart/align";
 import { type Line, LineChart, type Mark } from "@/ui/chart/line-chart";
@@ -18,8 +18,9 @@ const LIVE_MS = 2000;
 const CHART_PX = 170;
 const SMOOTH = numberCodec(0, 0, 0.99);
 const NO_METRICS: readonly string[] = [];
-/** Evaluation beside training in one chart: told apart by dashes, too. */
+/** Evaluation over training in one chart: told apart by colour and dashes. */
 const EVAL_DASH = [6, 3];
+const EVAL_INK: Readonly<Record<Theme, string>> = { light: "#1a1f27", dark: "#e6e9ee" };
 
 interface Look {
   readonly range: readonly [number, number] | null;
@@ -106,7 +107,7 @@ function MetricChart({ group, run, series, marks, look }: MetricChartProps) {
         return {
           key: metric,
           label: metric,
-          color: runColor(run.id, theme),
+          color: isSecond ? EVAL_INK[theme] : runColor(run.id, theme),
           dash: isSecond ? EVAL_DASH : [],
           width: isSecond ? 2 : 1.5,
         };

@@ -36,8 +36,17 @@ function rank(name: string): number {
   return place < 0 ? ORDER.length : place;
 }
 
+/** Ends of names that are units. */
+const UNITS: Readonly<Record<string, string>> = { _s: "s", _bytes: "bytes", _per_s: "per s" };
+
 export function titleOf(name: string): string {
-  const words = name.replaceAll("_", " ");
+  const end = Object.keys(UNITS)
+    .filter((one) => name.endsWith(one))
+    .sort((a, b) => b.length - a.length)[0];
+  const words =
+    end === undefined
+      ? name.replaceAll("_", " ")
+      : `${name.slice(0, -end.length).replaceAll("_", " ")} (${UNITS[end]})`;
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
 

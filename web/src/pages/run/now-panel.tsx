@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { Link } from "react-router";
-import { explainQuery, type RunView } from "@/api/runs";
+import { explainEveryMs, explainQuery, type RunView } from "@/api/runs";
 import { formatDuration, formatMetric, formatNumber, formatTime, NONE } from "@/lib/format";
 import { runColorCss } from "@/lib/run-color";
 import { type Fact, Facts } from "@/ui/facts";
@@ -8,13 +8,12 @@ import { Panel } from "@/ui/panel";
 import { Progress, StateBadge } from "@/ui/state";
 import css from "./run.module.css";
 
-const REFRESH_MS = 10_000;
 const ENDED = ["completed", "failed", "pruned", "deleted"];
 
 /** Where the run is, and why it is there. */
 export function NowPanel({ run }: { run: RunView }) {
   const isOver = ENDED.includes(run.state);
-  const { data: why } = useQuery({ ...explainQuery(run.id), refetchInterval: isOver ? false : REFRESH_MS });
+  const { data: why } = useQuery({ ...explainQuery(run.id), refetchInterval: isOver ? false : explainEveryMs(run) });
   const share = run.current_step / Math.max(1, run.total_steps);
   return (
     <Panel title="Now" note={<StateBadge state={run.state} />}>
@@ -30,12 +29,18 @@ export function NowPanel({ run }: { run: RunView }) {
   );
 }
 
+/** Where it is, or was last. */
+function slotLabel(run: RunView): string {
+  if (run.slot) return "Trains on";
+  return run.home ? "Last on" : "Slot";
+}
+
 function nowFacts(run: RunView, isOver: boolean): Fact[] {
   const at = run.slot ?? run.home;
   const client = at?.split("/").slice(0, -1).join("/");
   return [
     [
-      run.slot ? "Trains on" : isOver ? "Slot" : "Last on",
+      slotLabel(run),
       at ? (
         <>
           {at}
@@ -48,7 +53,7 @@ function nowFacts(run: RunView, isOver: boolean): Fact[] {
             </>
           )}
         </>
-      ) : isOver ? (
+      ) : isOver || run.generation > 0 ? (
         "no slot holds it"
       ) : (
         "no slot yet"

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { testRun } from "@/api/test-run";
 import type { ChunkBar } from "@/api/timeline";
 import { barsOf, chunkRows } from "./chunk-rows";
-import { curvesOf, groupsOf } from "./metric-groups";
+import { curvesOf, groupsOf, titleOf } from "./metric-groups";
 import { baseOf, specRows } from "./spec-model";
 import { verdictOf } from "./verification";
 
@@ -18,6 +18,7 @@ function bar(fromStep: number, toStep: number, changes: Partial<ChunkBar> = {}):
     to: toStep,
     train_from: null,
     train_to: null,
+    evaluated_to: null,
     step_time_s: null,
     outcome: "trained",
     ...changes,
@@ -93,6 +94,12 @@ test("losses share a chart, evaluations come next, everything else by importance
   ]);
   expect(groups.map((group) => group.title).slice(0, 3)).toEqual(["Loss", "Eval accuracy", "Learning rate"]);
   expect(groupsOf([])).toEqual([]);
+  expect(["step_time_s", "setup_s", "tokens_per_s", "grad_norm"].map(titleOf)).toEqual([
+    "Step time (s)",
+    "Setup (s)",
+    "Tokens (per s)",
+    "Grad norm",
+  ]);
 });
 
 test("evaluations are not smoothed, and a gap stays one", () => {

@@ -5,6 +5,7 @@ import { Link, Navigate, useLocation, useParams } from "react-router";
 import { experimentQuery } from "@/api/experiments";
 import { runQuery, type RunView } from "@/api/runs";
 import { Page } from "@/app/page";
+import { shownError } from "@/lib/shown-error";
 import { OpsBar } from "@/ops/ops-bar";
 import { OpsStrip } from "@/ops/ops-strip";
 import { ErrorNotice } from "@/ui/notice";
@@ -17,6 +18,7 @@ import { LineagePanel } from "./lineage-panel";
 import { NowPanel } from "./now-panel";
 import { ProofPanel } from "./proof-panel";
 import css from "./run.module.css";
+import { runRangeText } from "./run-range";
 import { SpecPanel } from "./spec-panel";
 
 const LIVE_MS = 5000;
@@ -28,19 +30,25 @@ export function Component() {
     ...runQuery(id),
     refetchInterval: ({ state }) => (state.data?.slot ? LIVE_MS : false),
   });
-  if (error && !run) {
+  const failure = shownError(error, run);
+  if (!run) {
     return (
-      <Page title={id}>
-        <ErrorNotice error={error} />
-      </Page>
+      failure && (
+        <Page title={id}>
+          <ErrorNotice error={failure} />
+        </Page>
+      )
     );
   }
-  if (!run) return null;
   // An address may name the run; what is live goes by its id.
-  return run.id === id ? <Run run={run} /> : <Navigate to={{ pathname: `/runs/${run.id}`, search }} replace />;
+  return run.id === id ? (
+    <Run run={run} failure={failure} />
+  ) : (
+    <Navigate to={{ pathname: `/runs/${run.id}`, search }} replace />
+  );
 }
 
-function Run({ run }: { run: RunView }) {
+function Run({ run, failure }: { run: RunView; failure: Error | null }) {
   const { data: experiment } = useQuery(experimentQuery(run.experiment));
   return (
     <Page
@@ -62,7 +70,7 @@ function Run({ run }: { run: RunView }) {
             <ScrollText size={14} aria-hidden />
             Log
           </Link>
-          <Link to={`/profiler?run=${run.id}`} className={css.link}>
+          <Link to={`/profiler?run=${run.id}&range=${runRangeText(run)}`} className={css.link}>
             <Activity size={14} aria-hidden />
             Profiler
           </Link>
@@ -73,7 +81,7 @@ function Run({ run }: { run: RunView }) {
         </div>
       }
     >
-      <OpsStrip />
+      {failure && <ErrorNotice error={failure} />}
       {run.failure && <FailurePanel run={run} failure={run.failure} />}
       <div className={css.columns}>
         <NowPanel run={run} />
@@ -84,6 +92,7 @@ function Run({ run }: { run: RunView }) {
       <CheckpointsPanel run={run} />
       <ChunksPanel run={run} />
       <SpecPanel run={run} />
+      <OpsStrip />
     </Page>
   );
 }
