@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { runColor, runDash } from "./run-color";
+import { runColor, runDash, runDashes } from "./run-color";
 
 /** Relative luminance (WCAG 2.2). */
 function luminance(hex: string): number {
@@ -25,4 +25,13 @@ test("every run's colour stands out from the ground of both themes", () => {
 test("a run keeps its colour, and the one with the same colour has another dash", () => {
   expect(runColor("r5", "light")).toBe(runColor("r17", "light"));
   expect(runDash("r5")).not.toEqual(runDash("r17"));
+});
+
+test("lines are dashed only where two that are shown share a colour", () => {
+  expect([...runDashes(["r14", "r15", "r16"]).values()]).toEqual([[], [], []]);
+  const dashes = runDashes(["r29", "r17", "r5", "r6"]);
+  expect(dashes.get("r5")).toEqual([]);
+  expect(dashes.get("r6")).toEqual([]);
+  expect(dashes.get("r17")?.length).toBeGreaterThan(0);
+  expect(dashes.get("r29")).not.toEqual(dashes.get("r17"));
 });

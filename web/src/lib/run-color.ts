@@ -1,6 +1,6 @@
 /**
  * A run has one colour everywhere, by its id. Neighbours differ in hue and in lightness, so that most of them are told apart without
- * colour vision; from the thirteenth on lines are dashed, too.
+ * colour vision; of lines in one chart that share a colour all but the first are dashed, too.
  */
 const LIGHT = [
   "#2457c5",
@@ -47,6 +47,19 @@ export function runColor(run: string, theme: Theme): string {
 
 export function runDash(run: string): number[] {
   return DASHES[Math.floor(numberOf(run) / LIGHT.length) % DASHES.length] as number[];
+}
+
+/** Of each of the runs that are shown together: dashes only where an earlier one has the same colour. */
+export function runDashes(runs: readonly string[]): ReadonlyMap<string, number[]> {
+  const seen = new Map<number, number>();
+  const dashes = new Map<string, number[]>();
+  for (const run of [...new Set(runs)].sort((a, b) => numberOf(a) - numberOf(b))) {
+    const hue = numberOf(run) % LIGHT.length;
+    const before = seen.get(hue) ?? 0;
+    seen.set(hue, before + 1);
+    dashes.set(run, DASHES[before % DASHES.length] as number[]);
+  }
+  return dashes;
 }
 
 /** For elements that CSS colours: both themes at once. */

@@ -1,8 +1,9 @@
 import { memo, useMemo } from "react";
 import type { RunView } from "@/api/runs";
-import { formatMetric } from "@/lib/format";
+import { formatMetric, formatPercent } from "@/lib/format";
 import { runColorCss } from "@/lib/run-color";
 import {
+  binned,
   type CellState,
   type ChunkCell,
   type ChunkRule,
@@ -18,13 +19,15 @@ const SIZE = 14;
 
 interface ChunkCellsProps {
   run: RunView;
+  /** Cells that there is room for. */
+  most: number;
   rule: ChunkRule;
   commits: Commits | undefined;
 }
 
 /** One row of the grid. */
-export const ChunkCells = memo(function ChunkCells({ run, rule, commits }: ChunkCellsProps) {
-  const cells = useMemo(() => chunkCells(run, rule, commits), [run, rule, commits]);
+export const ChunkCells = memo(function ChunkCells({ run, rule, commits, most }: ChunkCellsProps) {
+  const cells = useMemo(() => binned(chunkCells(run, rule, commits), most), [run, rule, commits, most]);
   return (
     <svg width={cells.length * CELL_PX} height={20} role="img" aria-label={rowText(run)} className={css.cells}>
       {cells.map((cell, index) => (
@@ -52,7 +55,9 @@ function Cell({ cell, x, color }: { cell: ChunkCell; x: number; color: string })
 function titleOf(cell: ChunkCell): string {
   const values = Object.entries(cell.metrics).map(([name, value]) => `${name} ${formatMetric(value)}`);
   const kept = cell.hasCheckpoint ? ["checkpoint kept"] : [];
-  return [`Steps ${cell.from} to ${cell.to}: ${WORDS[cell.state]}`, ...kept, ...values].join("\n");
+  const steps = `Steps ${cell.from.toLocaleString("en")} to ${cell.to.toLocaleString("en")}`;
+  const chunks = cell.count > 1 ? `, ${cell.count} chunks, ${formatPercent(cell.share)} done` : "";
+  return [`${steps}${chunks}: ${WORDS[cell.state]}`, ...kept, ...values].join("\n");
 }
 
 const SAMPLES: readonly { state: CellState; share: number; kept?: boolean; text: string }[] = [
@@ -70,7 +75,7 @@ export function ChunkLegend() {
         <span key={text}>
           <svg width={CELL_PX} height={20} aria-hidden>
             <Cell
-              cell={{ from: 0, to: 1, state, share, hasCheckpoint: kept, metrics: {} }}
+              cell={{ from: 0, to: 1, count: 1, state, share, hasCheckpoint: kept, metrics: {} }}
               x={1}
               color="var(--accent)"
             />

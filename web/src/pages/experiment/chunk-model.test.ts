@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { testRun } from "@/api/test-run";
-import { chunkCells, chunkEnds, commitsOf } from "./chunk-model";
+import { binned, chunkCells, chunkEnds, commitsOf } from "./chunk-model";
 
 test.each([
   [{ num_chunks: 4 }, 16, 16, [4, 8, 12, 16]],
@@ -57,4 +57,25 @@ test("a run that was stopped inside a chunk keeps what it did of it", () => {
     ["waiting", 0],
     ["waiting", 0],
   ]);
+});
+
+test("thousands of chunks share cells, and what trains now stands for its own", () => {
+  const grant = { ...GRANT, from_step: 1041, to_step: 1042 };
+  const run = testRun("r4", {
+    total_steps: 2000,
+    steps_per_epoch: 2000,
+    position: 1041,
+    current_step: 1041,
+    slot: "a/0",
+    grants: [grant],
+  });
+  const cells = chunkCells(run, { num_chunks: 2000 }, new Map([[1000, { metrics: { eval_loss: 2 }, kept: true }]]));
+  const bins = binned(cells, 60);
+  expect(bins.length).toBeLessThanOrEqual(60);
+  expect(bins.reduce((sum, bin) => sum + bin.count, 0)).toBe(2000);
+  expect(bins.findIndex((bin) => bin.state === "training")).toBe(Math.floor(1041 / 34));
+  expect(bins[0]).toMatchObject({ state: "done", share: 1 });
+  expect(bins.at(-1)).toMatchObject({ state: "waiting", share: 0, to: 2000 });
+  expect(bins.find((bin) => bin.hasCheckpoint)).toMatchObject({ metrics: { eval_loss: 2 } });
+  expect(binned(cells, 2000)).toBe(cells);
 });

@@ -16,6 +16,8 @@ export type CellState = "done" | "training" | "committing" | "granted" | "waitin
 export interface ChunkCell {
   readonly from: number;
   readonly to: number;
+  /** Chunks that it stands for. */
+  readonly count: number;
   readonly state: CellState;
   /** Of its steps that are done, 0..1. */
   readonly share: number;
@@ -72,12 +74,42 @@ export function chunkCells(run: RunView, rule: ChunkRule, commits: Commits | und
     return {
       from: begin,
       to,
+      count: 1,
       state,
       share: state === "done" ? 1 : state === "skipped" ? 0 : done / (to - begin),
       hasCheckpoint: commit?.kept ?? false,
       metrics: commit?.metrics ?? {},
     };
   });
+}
+
+/** At most `most` cells, each of as many chunks as it takes: what trains now is in sight without scrolling. */
+export function binned(cells: readonly ChunkCell[], most: number): readonly ChunkCell[] {
+  const each = Math.ceil(cells.length / most);
+  if (each <= 1) return cells;
+  return Array.from({ length: Math.ceil(cells.length / each) }, (_, index) =>
+    joined(cells.slice(index * each, (index + 1) * each)),
+  );
+}
+
+/** What stands for a bin where one of its chunks is in that state; then what all of them are. */
+const LOUDEST: readonly CellState[] = ["training", "committing", "granted"];
+
+function joined(cells: readonly ChunkCell[]): ChunkCell {
+  const [first, last] = [cells[0], cells.at(-1)] as [ChunkCell, ChunkCell];
+  const states = cells.map((cell) => cell.state);
+  const steps = cells.reduce((sum, cell) => sum + cell.share * (cell.to - cell.from), 0);
+  return {
+    from: first.from,
+    to: last.to,
+    count: cells.length,
+    state:
+      LOUDEST.find((state) => states.includes(state)) ??
+      (states.every((state) => state === first.state) ? first.state : "waiting"),
+    share: steps / (last.to - first.from),
+    hasCheckpoint: cells.some((cell) => cell.hasCheckpoint),
+    metrics: cells.findLast((cell) => Object.keys(cell.metrics).length > 0)?.metrics ?? {},
+  };
 }
 
 function stateOf(run: RunView, from: number, to: number): CellState {

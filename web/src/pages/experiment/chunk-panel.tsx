@@ -4,6 +4,7 @@ import { memo, useMemo } from "react";
 import { type ExperimentView, timelineQuery } from "@/api/experiments";
 import type { RunView } from "@/api/runs";
 import { sortCodec, useUrlState } from "@/lib/url-state";
+import { useWidth } from "@/lib/use-width";
 import { Empty, Panel } from "@/ui/panel";
 import { RunSwatch, StateBadge } from "@/ui/state";
 import { type Column, DataTable } from "@/ui/table/data-table";
@@ -14,26 +15,36 @@ import { highlight, highlightedRow } from "./highlight";
 
 const column = createColumnHelper<RunView>();
 const PINNED = ["run"];
+const [RUN_PX, STATE_PX, CHUNKS_PX, CELL_PADDING_PX] = [84, 110, 104, 26];
+/** Of the panel's width that cells cannot have. */
+const FIXED_PX = RUN_PX + STATE_PX + CHUNKS_PX + CELL_PADDING_PX;
+/** On a phone the grid scrolls. */
+const CELLS_LEAST = 32;
 
 /** Runs x chunks: what is trained, what trains now, where checkpoints are kept. */
 export const ChunkPanel = memo(function ChunkPanel({
   experiment,
   runs,
+  total,
 }: {
   experiment: ExperimentView;
   runs: readonly RunView[];
+  total: number;
 }) {
   const { data: timeline } = useQuery(timelineQuery(experiment.id));
   const [sort, setSort] = useUrlState("chunks", sortCodec);
   const commits = useMemo(() => commitsOf(timeline), [timeline]);
   const rule = experiment.spec.chunks as ChunkRule;
   const most = runs.reduce((max, run) => Math.max(max, run.chunks_total), 1);
+  const [box, width] = useWidth<HTMLDivElement>();
+  const room = Math.max(CELLS_LEAST, Math.floor((width - FIXED_PX) / CELL_PX));
+  const cells = Math.min(most, room);
   const columns = useMemo(
     (): readonly Column<RunView>[] => [
       column.accessor((run) => Number(run.id.slice(1)), {
         id: "run",
         header: "Run",
-        size: 84,
+        size: RUN_PX,
         cell: ({ row: { original: run } }) => (
           <span className={css.name}>
             <RunSwatch run={run.id} />
@@ -41,38 +52,52 @@ export const ChunkPanel = memo(function ChunkPanel({
           </span>
         ),
       }),
-      column.accessor("state", { header: "State", size: 110, cell: (cell) => <StateBadge state={cell.getValue()} /> }),
+      column.accessor("state", {
+        header: "State",
+        size: STATE_PX,
+        cell: (cell) => <StateBadge state={cell.getValue()} />,
+      }),
       column.accessor("chunks_done", {
         header: "Chunks",
-        size: 80,
+        size: CHUNKS_PX,
         meta: { align: "right" },
-        cell: ({ row: { original: run } }) => `${run.chunks_done} / ${run.chunks_total}`,
+        cell: ({ row: { original: run } }) =>
+          `${run.chunks_done.toLocaleString("en")} / ${run.chunks_total.toLocaleString("en")}`,
       }),
       column.display({
         id: "cells",
         header: "Start to end",
         meta: { grow: true },
-        size: Math.max(240, most * CELL_PX + 20),
-        cell: ({ row: { original: run } }) => <ChunkCells run={run} rule={rule} commits={commits.get(run.id)} />,
+        size: Math.max(240, cells * CELL_PX + CELL_PADDING_PX),
+        cell: ({ row: { original: run } }) => (
+          <ChunkCells run={run} rule={rule} commits={commits.get(run.id)} most={cells} />
+        ),
       }),
     ],
-    [most, rule, commits],
+    [cells, rule, commits],
   );
   return (
-    <Panel title="Chunk grid" flush actions={<ChunkLegend />}>
-      <DataTable
-        label="Chunk grid"
-        rows={runs}
-        columns={columns}
-        rowId={(run) => run.id}
-        sort={sort}
-        onSort={setSort}
-        pinned={PINNED}
-        onHover={highlight}
-        highlighted={highlightedRow}
-        maxHeight={400}
-        empty={<Empty title="No runs to show" />}
-      />
+    <Panel
+      title="Chunk grid"
+      note={cells < most && `a cell is up to ${Math.ceil(most / cells)} chunks`}
+      flush
+      actions={<ChunkLegend />}
+    >
+      <div ref={box}>
+        <DataTable
+          label="Chunk grid"
+          rows={runs}
+          columns={columns}
+          rowId={(run) => run.id}
+          sort={sort}
+          onSort={setSort}
+          pinned={PINNED}
+          onHover={highlight}
+          highlighted={highlightedRow}
+          maxHeight={400}
+          empty={<Empty title={total > 0 ? "No run matches the filter" : "No runs to show"} />}
+        />
+      </div>
     </Panel>
   );
 });

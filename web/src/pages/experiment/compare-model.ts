@@ -1,5 +1,6 @@
 /** What differs between runs. Pure. */
 import type { RunView } from "@/api/runs";
+import { formatMetric, NONE } from "@/lib/format";
 import { asText } from "@/ops/clone-model";
 
 export interface CompareRow {
@@ -18,4 +19,17 @@ export function differingKeys(runs: readonly RunView[]): CompareRow[] {
 /** Every metric that some of the runs have. */
 export function sharedMetrics(runs: readonly RunView[]): string[] {
   return [...new Set(runs.flatMap((run) => Object.keys(run.metrics)))].sort();
+}
+
+const LARGE = 1000;
+
+/** One metric of several runs in one style: whole numbers and large ones in groups of three digits, others as metrics are. */
+export function rowTexts(values: readonly (number | null | undefined)[]): string[] {
+  const known = values.filter((value) => typeof value === "number" && Number.isFinite(value)) as number[];
+  const digits = known.every(Number.isInteger) ? 0 : known.some((value) => Math.abs(value) >= LARGE) ? 1 : null;
+  return values.map((value) => {
+    if (typeof value !== "number" || !Number.isFinite(value)) return NONE;
+    if (digits === null) return formatMetric(value);
+    return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  });
 }

@@ -4,7 +4,7 @@ import type { RunView } from "@/api/runs";
 import { formatMetric, plural } from "@/lib/format";
 import { Panel } from "@/ui/panel";
 import { RunSwatch } from "@/ui/state";
-import { differingKeys, sharedMetrics } from "./compare-model";
+import { differingKeys, rowTexts, sharedMetrics } from "./compare-model";
 import css from "./experiment.module.css";
 
 const COLUMNS_MAX = 12;
@@ -55,8 +55,8 @@ export const ComparePanel = memo(function ComparePanel(props: {
             {sharedMetrics(runs).map((name) => (
               <tr key={name}>
                 <th scope="row">{name}</th>
-                {runs.map((run) => (
-                  <td key={run.id}>{formatMetric(run.metrics[name])}</td>
+                {rowTexts(runs.map((run) => run.metrics[name])).map((text, index) => (
+                  <td key={runs[index]?.id}>{text}</td>
                 ))}
               </tr>
             ))}

@@ -1,7 +1,8 @@
-import { expect, test } from "vitest";
+import { describe, expect, it, test } from "vitest";
 import { liveRuns, merged } from "@/api/curves";
+import type { CheckpointView } from "@/api/runs";
 import { testRun } from "@/api/test-run";
-import { firstMetric, stepsOf, timeAt, toCurves } from "./curve-model";
+import { checkpointMarks, firstMetric, stepsOf, timeAt, toCurves } from "./curve-model";
 
 const RUN = testRun("r1", { spec: { per_device_train_batch_size: 4, gradient_accumulation_steps: 2 } });
 const LOSS = { run: "r1", steps: [1, 2, 3], values: [2, null, -1], at: [110, 109, 130] };
@@ -68,4 +69,31 @@ test("the metric that is shown first", () => {
   expect(firstMetric("loss", ["loss", "lr"], /loss/)).toBe("loss");
   expect(firstMetric("eval_loss", ["eval_accuracy", "lr"], /^eval/)).toBe("eval_accuracy");
   expect(firstMetric("loss", [], /loss/)).toBe("loss");
+});
+
+describe("marks of checkpoints", () => {
+  const checkpoint = (step: number, changes: object = {}) =>
+    ({ step, best: false, latest: false, metrics: {}, ...changes }) as unknown as CheckpointView;
+  const found = [checkpoint(10, { best: true }), checkpoint(20, { latest: true })];
+  const run = testRun("r1", { spec: { per_device_train_batch_size: 4 } });
+  const wish = { devices: 1, begin: 1000 };
+
+  it("stand at their steps, and say which step they are of", () => {
+    expect(checkpointMarks(run, found, { ...wish, axis: "step" })).toMatchObject([
+      { key: "10", at: 10, text: "best" },
+      { key: "20", at: 20, text: "latest" },
+    ]);
+    expect(checkpointMarks(run, found, { ...wish, axis: "sample" }).map((mark) => mark.at)).toEqual([40, 80]);
+  });
+
+  it("stand on the axis of time, too", () => {
+    const clock = {
+      experiment: "e1",
+      metric: "loss",
+      metrics: [],
+      curves: [{ run: "r1", steps: [10, 20], values: [1, 1], at: [1100, 1300] }],
+    };
+    expect(checkpointMarks(run, found, { ...wish, axis: "time", clock }).map((mark) => mark.at)).toEqual([100, 300]);
+    expect(checkpointMarks(run, found, { ...wish, axis: "time" })).toEqual([]);
+  });
 });

@@ -1,8 +1,9 @@
 /** From what the API says about runs to lines of a chart. Pure. */
 import type { CurvesView, CurveView } from "@/api/curves";
-import type { RunView } from "@/api/runs";
+import type { CheckpointView, RunView } from "@/api/runs";
 import { smooth } from "@/lib/smoothing";
 import type { Curve } from "@/ui/chart/align";
+import type { Mark } from "@/ui/chart/plot";
 
 export type XAxis = "step" | "sample" | "time";
 
@@ -66,6 +67,25 @@ export function timeAt(clock: CurveView | undefined, step: number): number | nul
     else high = middle;
   }
   return at?.[Math.max(0, low - 1)] ?? null;
+}
+
+export type MarkWish = Pick<CurveWish, "axis" | "devices" | "begin" | "clock">;
+
+/** Where checkpoints of a run stand on the axis; on that of time as far as the times of their steps are known. */
+export function checkpointMarks(run: RunView, checkpoints: readonly CheckpointView[], wish: MarkWish): Mark[] {
+  const clock = wish.clock?.curves.find((curve) => curve.run === run.id);
+  const placeOf = (step: number) => {
+    if (wish.axis === "step") return step;
+    if (wish.axis === "sample") return step * samplesPerStep(run, wish.devices);
+    const at = timeAt(clock, step);
+    return at === null ? null : at - wish.begin;
+  };
+  return checkpoints.flatMap((one) => {
+    const at = placeOf(one.step);
+    const text = one.best ? "best" : one.latest ? "latest" : "kept";
+    const title = `checkpoint of step ${one.step.toLocaleString("en")}, click to start a clone from it`;
+    return at === null ? [] : [{ key: String(one.step), at, text, title }];
+  });
 }
 
 function ascending(values: number[]): number[] {

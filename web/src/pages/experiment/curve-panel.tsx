@@ -4,13 +4,13 @@ import type { ExperimentView } from "@/api/experiments";
 import { checkpointsQuery, type RunView } from "@/api/runs";
 import { useTheme } from "@/app/theme";
 import { formatDuration, formatNumber, plural } from "@/lib/format";
-import { runColor, runDash } from "@/lib/run-color";
+import { runColor, runDashes } from "@/lib/run-color";
 import { textCodec, useUrlState } from "@/lib/url-state";
 import { align } from "@/ui/chart/align";
 import { type Line, LineChart, type Mark } from "@/ui/chart/line-chart";
 import { Select } from "@/ui/field";
 import { Empty, Panel } from "@/ui/panel";
-import { firstMetric, samplesPerStep, stepsOf, toCurves, type XAxis } from "./curve-model";
+import { checkpointMarks, firstMetric, type MarkWish, stepsOf, toCurves, type XAxis } from "./curve-model";
 import css from "./experiment.module.css";
 import { highlight, useHighlight } from "./highlight";
 import { useCurves } from "./use-curves";
@@ -35,6 +35,8 @@ interface CurvePanelProps {
   range: readonly [number, number] | null;
   onRange(range: readonly [number, number] | null): void;
   onIsolate(runs: readonly string[]): void;
+  /** A clone shall start from the checkpoint at that step of the one run that is shown. */
+  onStart(step: number): void;
 }
 
 export function CurvePanel(props: CurvePanelProps) {
@@ -58,18 +60,19 @@ export function CurvePanel(props: CurvePanelProps) {
   );
   const aligned = useMemo(() => align(curves), [curves]);
   const names = curves.map((curve) => curve.key).join(",");
-  const lines = useMemo(
-    () =>
-      (names ? names.split(",") : []).map((run, _, all): Line => ({
-        key: run,
-        label: run,
-        color: runColor(run, theme),
-        dash: runDash(run),
-        width: all.length > MANY ? 1 : 1.75,
-      })),
-    [names, theme],
-  );
-  const marks = useCheckpointMarks(runs, axis, devices);
+  const lines = useMemo(() => {
+    const drawn = names ? names.split(",") : [];
+    const dashes = runDashes(drawn);
+    return drawn.map((run): Line => ({
+      key: run,
+      label: run,
+      color: runColor(run, theme),
+      dash: dashes.get(run),
+      width: drawn.length > MANY ? 1 : 1.75,
+    }));
+  }, [names, theme]);
+  const wish = { axis, devices, begin: experiment.created_at, clock };
+  const marks = useCheckpointMarks(runs, wish);
   const highlighted = useHighlight();
   return (
     <Panel
@@ -92,17 +95,25 @@ export function CurvePanel(props: CurvePanelProps) {
           lines={lines}
           height={CHART_PX}
           logY={isLog}
+          durationX={axis === "time"}
           range={range}
           onRange={props.onRange}
           highlighted={highlighted}
           onHighlight={highlight}
           onPick={(run) => props.onIsolate([run])}
           marks={marks}
+          onMark={(step) => props.onStart(Number(step))}
           formatX={axis === "time" ? formatDuration : formatNumber}
           formatY={formatNumber}
         />
       ) : (
-        <div className={css.noCurve}>{!isPending && <Empty title={`No values of ${metric} yet`} />}</div>
+        <div className={css.noCurve}>
+          {runs.length === 0 ? (
+            <Empty title="No run matches the filter" />
+          ) : (
+            !isPending && <Empty title={`No values of ${metric} yet`} />
+          )}
+        </div>
       )}
     </Panel>
   );
@@ -111,12 +122,11 @@ export function CurvePanel(props: CurvePanelProps) {
 const NO_MARKS: readonly Mark[] = [];
 
 /** Where the one run that is shown has checkpoints to start from. */
-function useCheckpointMarks(runs: readonly RunView[], axis: XAxis, devices: number): readonly Mark[] {
+function useCheckpointMarks(runs: readonly RunView[], { axis, devices, begin, clock }: MarkWish): readonly Mark[] {
   const [run] = runs.length === 1 ? runs : [];
   const { data } = useQuery({ ...checkpointsQuery(run?.id ?? ""), enabled: run !== undefined });
-  return useMemo(() => {
-    if (!run || !data || axis === "time") return NO_MARKS;
-    const each = axis === "sample" ? samplesPerStep(run, devices) : 1;
-    return data.map((one) => ({ at: one.step * each, text: one.best ? "best" : one.latest ? "latest" : "kept" }));
-  }, [run, data, axis, devices]);
+  return useMemo(
+    () => (run && data ? checkpointMarks(run, data, { axis, devices, begin, clock }) : NO_MARKS),
+    [run, data, axis, devices, begin, clock],
+  );
 }

@@ -4,13 +4,14 @@ import { useMemo } from "react";
 import { useParams } from "react-router";
 import { type ExperimentView, experimentQuery, runListQuery } from "@/api/experiments";
 import { Page } from "@/app/page";
+import { shownError } from "@/lib/shown-error";
 import { OpsStrip } from "@/ops/ops-strip";
 import { ErrorNotice } from "@/ui/notice";
 import { Empty } from "@/ui/panel";
-import { StateBadge } from "@/ui/state";
 import { ChunkPanel } from "./chunk-panel";
 import { ComparePanel } from "./compare-panel";
 import { CurvePanels } from "./curve-panels";
+import { ExperimentBadge } from "./experiment-badge";
 import { Facts } from "./facts";
 import { ExperimentOps } from "./experiment-ops";
 import { ImportancePanel } from "./importance-panel";
@@ -23,19 +24,28 @@ const TRAIL = [{ to: "/experiments", label: "Experiments" }];
 export function Component() {
   const { experiment: id = "" } = useParams();
   const { data: experiment, error } = useQuery(experimentQuery(id));
-  if (error) return <ErrorNotice error={error} />;
-  if (!experiment) return null;
+  const failure = shownError(error, experiment);
+  if (!experiment) {
+    return (
+      failure && (
+        <Page title={id} trail={TRAIL}>
+          <ErrorNotice error={failure} />
+        </Page>
+      )
+    );
+  }
   return (
     <Page
       title={experiment.name}
       trail={TRAIL}
-      note={<StateBadge state={experiment.state} />}
+      note={<ExperimentBadge experiment={experiment} />}
       actions={<ExperimentOps experiment={experiment} />}
     >
+      {failure && <ErrorNotice error={failure} />}
       <Facts experiment={experiment} />
-      <OpsStrip />
       {/* An address may name the experiment; everything below goes by its id. */}
       <Runs experiment={experiment} />
+      <OpsStrip />
     </Page>
   );
 }
@@ -44,8 +54,8 @@ function Runs({ experiment }: { experiment: ExperimentView }) {
   const { data, error } = useQuery(runListQuery(experiment.id));
   const runs = useMemo(() => (data ?? []).filter((run) => run.state !== "deleted"), [data]);
   const view = useRunFilter(runs);
-  if (error) return <ErrorNotice error={error} />;
-  if (!data) return null;
+  const failure = shownError(error, data);
+  if (!data) return failure && <ErrorNotice error={failure} />;
   if (runs.length === 0) {
     return experiment.failure ? (
       <Empty title="The host rejected it">{experiment.failure.message}</Empty>
@@ -55,10 +65,11 @@ function Runs({ experiment }: { experiment: ExperimentView }) {
   }
   return (
     <>
+      {failure && <ErrorNotice error={failure} />}
       <CurvePanels experiment={experiment} runs={alive(view.drawn)} view={view} />
       <RunsPanel experiment={experiment} view={view} total={runs.length} />
       {view.only.length > 1 && <ComparePanel experiment={experiment} runs={view.drawn} />}
-      <ChunkPanel experiment={experiment} runs={alive(view.shown)} />
+      <ChunkPanel experiment={experiment} runs={alive(view.shown)} total={runs.length} />
       <ParallelPanel experiment={experiment} runs={runs} view={view} />
       <ImportancePanel experiment={experiment} />
     </>

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { testRun } from "@/api/test-run";
-import { axesOf, brushed, brushOf, pathOf, type Scale } from "./parallel-model";
+import { axesOf, brushed, brushOf, pathOf, type Scale, spaced } from "./parallel-model";
 
 function run(id: string, changes: Record<string, string>, value: number) {
   return testRun(id, { changes, best: { metric: "eval_loss", value, step: 1, checkpoint: null } });
@@ -57,4 +57,12 @@ test("a brush shows what the filter leaves of its axis, the page's own words inc
 test("words cannot be brushed, and the metric goes by the filter's name for it", () => {
   expect(OPTIM).toBe(null);
   expect(BEST.field).toBe("best");
+});
+
+test("ticks keep a distance, and both ends stay", () => {
+  const at = (...places: number[]) => places.map((place) => ({ at: place, text: String(place) }));
+  expect(spaced(at(0, 0.01, 0.1, 0.12, 0.97, 1), 0.05).map((tick) => tick.at)).toEqual([0, 0.1, 1]);
+  expect(spaced(at(0, 0.01), 0.05).map((tick) => tick.at)).toEqual([0, 0.01]);
+  expect(spaced(at(0.5), 0.05)).toHaveLength(1);
+  expect(spaced([])).toEqual([]);
 });

@@ -24,6 +24,8 @@ export interface Scale {
 /** From that ratio of the greatest to the least value on an axis is logarithmic. */
 const LOG_RATIO = 30;
 const TICKS_MAX = 8;
+/** Ticks stand at least so much of an axis apart, so that their texts do not overlap. */
+const TICK_APART = 0.075;
 
 export function axesOf(runs: readonly RunView[], metric: string, keys: readonly string[]): Axis[] {
   const varying = keys.filter((key) => new Set(runs.map((run) => run.changes[key] ?? "")).size > 1);
@@ -54,7 +56,7 @@ function categories(key: string, label: string, texts: string[], textOf: (run: R
   const places = new Map(
     texts.sort().map((text, index) => [text, texts.length < 2 ? 0.5 : index / (texts.length - 1)]),
   );
-  const ticks = [...places].slice(0, TICKS_MAX * 2).map(([text, at]) => ({ at, text }));
+  const ticks = spaced([...places].map(([text, at]) => ({ at, text })));
   return { key, label, ticks, scale: null, at: (run) => places.get(textOf(run) ?? "") ?? null };
 }
 
@@ -70,7 +72,7 @@ function numeric(key: string, label: string, values: number[], textOf: (run: Run
   return {
     key,
     label,
-    ticks: shown.map((value) => ({ at: place(value), text: formatNumber(value) })),
+    ticks: spaced(shown.map((value) => ({ at: place(value), text: formatNumber(value) }))),
     scale: span > 0 ? { field: key, place, value: even } : null,
     at: (run) => {
       const text = textOf(run);
@@ -78,6 +80,19 @@ function numeric(key: string, label: string, values: number[], textOf: (run: Run
       return Number.isFinite(value) ? place(value) : null;
     },
   };
+}
+
+/** Ascending ticks without those that are too near to another one; both ends stay. */
+export function spaced(ticks: Axis["ticks"], apart = TICK_APART): Axis["ticks"] {
+  const end = ticks.at(-1);
+  const kept: { at: number; text: string }[] = [];
+  for (const tick of ticks) {
+    const before = kept.at(-1);
+    const isFree = before === undefined || tick.at - before.at >= apart;
+    if (tick === end || (isFree && (end === undefined || end.at - tick.at >= apart || kept.length === 0)))
+      kept.push(tick);
+  }
+  return kept;
 }
 
 /** A run's line through its axes as an SVG path; axes without a value are left out. */

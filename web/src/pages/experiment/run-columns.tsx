@@ -55,7 +55,7 @@ export function runColumns(
             label={`Progress of ${run.id}`}
             color={runColorCss(run.id)}
           />
-          <span className="muted">{`${run.current_step} / ${run.total_steps}`}</span>
+          <span className="muted">{`${run.current_step.toLocaleString("en")} / ${run.total_steps.toLocaleString("en")}`}</span>
         </span>
       ),
     }),

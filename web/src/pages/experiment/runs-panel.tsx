@@ -1,9 +1,9 @@
 import { useQuery } from "@tanstack/react-query";
 import { memo, useMemo } from "react";
 import type { ExperimentView } from "@/api/experiments";
-import { explainQuery } from "@/api/runs";
+import { explainEveryMs, explainQuery, type RunView } from "@/api/runs";
 import { plural } from "@/lib/format";
-import { listCodec, sortCodec, useUrlState } from "@/lib/url-state";
+import { condensed, expanded, listCodec, sortCodec, useUrlState } from "@/lib/url-state";
 import { OpsBar } from "@/ops/ops-bar";
 import { Button } from "@/ui/button";
 import { Input } from "@/ui/field";
@@ -22,9 +22,11 @@ interface RunsPanelProps {
 
 /** The table of runs, and what can be done with those that are chosen in it. */
 export const RunsPanel = memo(function RunsPanel({ experiment, view, total }: RunsPanelProps) {
-  const { shown, filter, setFilter, only, setOnly } = view;
+  const { shown, filter, setFilter, setOnly } = view;
   const [sort, setSort] = useUrlState("sort", sortCodec);
-  const [selected, setSelected] = useUrlState("sel", listCodec);
+  const [written, write] = useUrlState("sel", listCodec);
+  const ids = useMemo(() => shown.map((run) => run.id), [shown]);
+  const selected = useMemo(() => expanded(written, ids), [written, ids]);
   const keys = changedKeys(shown).join(",");
   const columns = useMemo(
     () => runColumns(keys ? keys.split(",") : [], experiment.metric.name, (run) => setOnly([run])),
@@ -41,7 +43,6 @@ export const RunsPanel = memo(function RunsPanel({ experiment, view, total }: Ru
       note={shown.length === total ? plural(total, "run") : `${shown.length} of ${plural(total, "run")}`}
       actions={
         <>
-          {only.length > 0 && <Button onClick={() => setOnly([])}>Show all in charts</Button>}
           <Button
             disabledReason={chosen.length < 2 ? "Choose two or more runs in the table first" : null}
             onClick={() => setOnly(chosen.map((run) => run.id))}
@@ -69,13 +70,13 @@ export const RunsPanel = memo(function RunsPanel({ experiment, view, total }: Ru
         onSort={setSort}
         pinned={PINNED}
         selected={selected}
-        onSelect={setSelected}
+        onSelect={(wanted) => write(condensed(wanted, ids))}
         onHover={highlight}
         highlighted={highlightedRow}
         maxHeight={480}
         empty={<Empty title="No run matches the filter" />}
       />
-      {chosen.length === 1 && chosen[0] && <Why run={chosen[0].id} />}
+      {chosen.length === 1 && chosen[0] && <Why run={chosen[0]} />}
     </Panel>
   );
 });
@@ -83,11 +84,11 @@ export const RunsPanel = memo(function RunsPanel({ experiment, view, total }: Ru
 const PINNED = ["select", "id"];
 
 /** Why the chosen run is where it is, in the host's words. */
-function Why({ run }: { run: string }) {
-  const { data } = useQuery(explainQuery(run));
+function Why({ run }: { run: RunView }) {
+  const { data } = useQuery({ ...explainQuery(run.id), refetchInterval: explainEveryMs(run) });
   return (
     <p className={css.why}>
-      <strong>{run}</strong> {data?.text ?? "…"}
+      <strong>{run.id}</strong> {data?.text ?? "…"}
     </p>
   );
 }

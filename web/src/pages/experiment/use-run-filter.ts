@@ -1,8 +1,8 @@
 /** Which runs the page shows, by its address: a filter over all, and those that are looked at alone. */
-import { useMemo } from "react";
+import { useCallback, useMemo } from "react";
 import type { RunView } from "@/api/runs";
 import { type Fields, matches, parseFilter } from "@/lib/filter";
-import { listCodec, textCodec, useUrlState } from "@/lib/url-state";
+import { condensed, expanded, listCodec, textCodec, useUrlState } from "@/lib/url-state";
 
 const TEXT = textCodec<string>("");
 
@@ -20,11 +20,14 @@ export interface RunFilter {
 
 export function useRunFilter(runs: readonly RunView[]): RunFilter {
   const [filter, setFilter] = useUrlState("filter", TEXT);
-  const [only, setOnly] = useUrlState("only", listCodec);
+  const [written, write] = useUrlState("only", listCodec);
   const shown = useMemo(() => {
     const parsed = parseFilter(filter);
     return parsed.length > 0 ? runs.filter((run) => matches(parsed, fieldsOf(run))) : runs;
   }, [runs, filter]);
+  const ids = useMemo(() => shown.map((run) => run.id), [shown]);
+  const only = useMemo(() => expanded(written, ids), [written, ids]);
+  const setOnly = useCallback((wanted: readonly string[]) => write(condensed(wanted, ids)), [write, ids]);
   const drawn = useMemo(() => {
     const wanted = new Set(only);
     return only.length > 0 ? runs.filter((run) => wanted.has(run.id)) : shown;
