@@ -48,7 +48,7 @@ export function QueuePanel() {
             </li>
           ))}
           {ahead.length > AHEAD_MAX && (
-            <li className="muted">{`and ${plural(ahead.length - AHEAD_MAX, "more is", "more are")} next on their slots`}</li>
+            <li className="muted">{`and ${plural(ahead.length - AHEAD_MAX, "more is next on its slot", "more are next on their slots")}`}</li>
           )}
           {runs.map((run) => (
             <Waiting key={run.run} waiting={run} now={now} />
