@@ -3,6 +3,20 @@ import type { HostEvent } from "@/live/dirty";
 
 export const EVENTS_MAX = 20_000;
 
+interface Reading {
+  /** Somebody asked for some of them only. */
+  readonly isFiltered: boolean;
+  readonly shown: number;
+  readonly read: number;
+  readonly hasOlder: boolean;
+  readonly failed: boolean;
+}
+
+/** Whether older events are read on their own: nothing that was asked for is among those that are here. */
+export function mustReadOn({ isFiltered, shown, read, hasOlder, failed }: Reading, eventsMax = EVENTS_MAX): boolean {
+  return isFiltered && shown === 0 && hasOlder && !failed && read < eventsMax;
+}
+
 /** The newest first, each once; the oldest are let go. */
 export function joined(
   known: readonly HostEvent[],

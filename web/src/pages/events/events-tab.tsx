@@ -1,13 +1,15 @@
-import { useMemo } from "react";
+import { useEffect, useMemo } from "react";
 import { plural } from "@/lib/format";
 import { matches, parseFilter } from "@/lib/filter";
 import { textCodec, useUrlState } from "@/lib/url-state";
+import { useSettled } from "@/lib/use-settled";
 import { Button } from "@/ui/button";
 import { Input, Select } from "@/ui/field";
 import { ErrorNotice } from "@/ui/notice";
 import { Empty, Panel } from "@/ui/panel";
 import { type EventGroup, fieldsOf, GROUPS, isOfGroup } from "./event-kinds";
 import { EventList } from "./event-list";
+import { mustReadOn } from "./event-log";
 import css from "./events.module.css";
 import { useEventLog } from "./use-event-log";
 
@@ -16,6 +18,12 @@ const GROUP = textCodec<EventGroup>(
   "all",
   GROUPS.map((group) => group.value),
 );
+
+const SETTLE_MS = 400;
+
+function readingText(read: number): string {
+  return read > 0 ? `Nothing yet in the newest ${plural(read, "event")}, reading on` : "Reading the journal";
+}
 
 /** What the host's journal says happened, live. */
 export function EventsTab() {
@@ -27,6 +35,18 @@ export function EventsTab() {
     () => log.events.filter((event) => isOfGroup(event, group) && matches(parsed, fieldsOf(event))),
     [log.events, group, parsed],
   );
+  const settled = useSettled(filter, SETTLE_MS);
+  const isSearching = mustReadOn({
+    isFiltered: settled !== "" || group !== "all",
+    shown: shown.length,
+    read: log.events.length,
+    hasOlder: log.hasOlder,
+    failed: log.error !== null,
+  });
+  const { isReading, readOlder } = log;
+  useEffect(() => {
+    if (isSearching && !isReading) readOlder();
+  });
   return (
     <Panel
       title="Events"
@@ -52,7 +72,11 @@ export function EventsTab() {
       ) : (
         <Empty
           title={
-            log.isReading ? "Reading the journal" : log.events.length > 0 ? "No event matches" : "Nothing has happened"
+            isSearching || log.isReading
+              ? readingText(log.events.length)
+              : log.events.length > 0
+                ? "No event matches"
+                : "Nothing has happened"
           }
         />
       )}

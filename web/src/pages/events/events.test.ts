@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { matches, parseFilter } from "@/lib/filter";
 import type { HostEvent } from "@/live/dirty";
 import { fieldsOf, isOfGroup, lookOf } from "./event-kinds";
-import { joined } from "./event-log";
+import { joined, mustReadOn } from "./event-log";
 
 function event(id: number, type: string, text = "", ids: HostEvent["ids"] = {}): HostEvent {
   return { id, type, text, ids, at: id };
@@ -46,4 +46,14 @@ test("the filter tells r1 from r10, and finds a clone by its parent", () => {
   expect(found("run=r1", event(1, "chunk_trained", "r1: trained", { run: "r1" }))).toBe(true);
   expect(found("parent=r1", event(1, "run_clone_requested", "", { parent: "r1", run: "r9" }))).toBe(true);
   expect(found("client:lef committed", event(1, "chunk_committed", "", { client: "left" }))).toBe(true);
+});
+
+test("older events are read until something matches or there is no more", () => {
+  const here = { isFiltered: true, shown: 0, read: 1000, hasOlder: true, failed: false };
+  expect(mustReadOn(here)).toBe(true);
+  expect(mustReadOn({ ...here, shown: 1 })).toBe(false);
+  expect(mustReadOn({ ...here, hasOlder: false })).toBe(false);
+  expect(mustReadOn({ ...here, failed: true })).toBe(false);
+  expect(mustReadOn({ ...here, isFiltered: false })).toBe(false);
+  expect(mustReadOn({ ...here, read: 20_000 })).toBe(false);
 });
