@@ -13,6 +13,7 @@ from api_host import CLIENT, ApiHost, api_host, with_runs
 from dashboard import Dashboard
 from playwright.sync_api import Browser, Locator, expect
 
+from gswarm.domain.plan import RunState
 from gswarm.domain.samples import DeviceInfo, SampleBatch, SampleColumns
 
 pytestmark = pytest.mark.e2e
@@ -103,6 +104,67 @@ def test_a_line_alone_a_panel_alone_and_its_values_as_a_file(visit: Open) -> Non
     fan = page.locator('[data-panel="gpu_fan"]')
     fan.scroll_into_view_if_needed()
     expect(fan).to_contain_text("n/a: no sensor here has an answer")
+
+
+def test_a_chart_is_read_and_zoomed_by_keys(visit: Open) -> None:
+    page = visit("/profiler?refresh=off").page
+    chart = page.locator('[data-panel="gpu_power"] [role=application]')
+    chart.focus()
+    page.keyboard.press("End")
+    reading = chart.get_by_role("status")
+    expect(reading).to_contain_text(re.compile(r"left/gpu:0 \d+ W, left/gpu:1 \d+ W"))
+    last = reading.inner_text()
+    page.keyboard.press("Shift+ArrowLeft")
+    expect(reading).not_to_have_text(last)
+    page.keyboard.press("+")
+    page.wait_for_url(re.compile(r"range=\d+[.\d]*(~|%7E)"))
+    page.keyboard.press("Tab")
+    expect(reading).to_be_empty()
+
+
+def test_a_panel_fills_the_screen_until_escape(visit: Open) -> None:
+    page = visit("/profiler?refresh=off").page
+    page.get_by_role("button", name="Power over the whole screen").click()
+    page.wait_for_function("document.fullscreenElement !== null")
+    panel = page.locator('[data-panel="gpu_power"]')
+    expect(panel).to_have_css("position", "fixed")
+    expect(panel.locator(".u-over")).to_be_visible()
+    box = panel.bounding_box()
+    assert box is not None
+    assert (box["x"], box["y"], box["width"]) == (0, 0, page.evaluate("window.innerWidth"))
+    page.keyboard.press("Escape")
+    page.wait_for_function("document.fullscreenElement === null")
+    expect(page.locator('[data-panel="gpu_fan"]')).to_be_attached()
+
+
+def test_a_host_that_is_away_takes_no_data_from_the_page(visit: Open) -> None:
+    seen = visit("/profiler?refresh=1")
+    page = seen.page
+    expect(plot_of(seen, "gpu_power")).to_be_visible()
+    place = page.locator('[data-panel="gpu_power"]').bounding_box()
+    page.route(
+        "**/api/v1/profiler/query*",
+        lambda route: route.fulfill(status=503, json={"title": "the store is busy", "detail": "the store is busy"}),
+    )
+    notice = page.get_by_role("alert")
+    expect(notice).to_contain_text("the store is busy")
+    expect(notice).to_have_count(1)
+    expect(plot_of(seen, "gpu_power")).to_be_visible()
+    assert page.locator('[data-panel="gpu_power"]').bounding_box() == place
+    page.unroute("**/api/v1/profiler/query*")
+    expect(notice).to_have_count(0)
+
+
+def test_a_run_that_is_over_can_be_chosen(visit: Open, api: ApiHost) -> None:
+    for run in list(api.state.runs):
+        if api.state.runs[run].state is RunState.RUNNING and api.state.runs[run].position > 0:
+            while api.state.runs[run].position < api.state.runs[run].total_steps:
+                api.train(run)
+    over = next(run.id for run in api.state.runs.values() if run.state is RunState.COMPLETED)
+    page = visit("/profiler?refresh=off").page
+    page.get_by_role("button", name="Run all").click()
+    page.get_by_role("checkbox", name=re.compile(rf"^{over}\b")).click()
+    page.wait_for_url(re.compile(f"run={over}"))
 
 
 def test_a_session_is_begun_looked_at_and_forgotten(visit: Open) -> None:
