@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from gswarm.domain.ids import RunId
 from gswarm.domain.plan import RunOp
-from gswarm.scheduler.waiting import waiting_order
+from gswarm.scheduler import waiting
+from gswarm.scheduler.state import Plan
 from scheduler_kit import Cluster
+
+
+def waiting_order(plan: Plan) -> list[RunId]:
+    order = waiting.waiting_order(plan, 100)
+    for limit in range(1, len(order) + 1):
+        assert waiting.waiting_order(plan, limit) == order[:limit]
+    return order
 
 
 def test_the_first_is_what_the_slot_gets_next() -> None:

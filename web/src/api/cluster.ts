@@ -24,10 +24,11 @@ export const queueQuery = queryOptions({
     (await taken(api.GET("/api/v1/queue", { params: { query: { limit: 200 } } }))).items,
 });
 
-/** The first runs that wait for a slot, in the order of their turns. It changes with every chunk: read with the lists of runs. */
+/** The first runs that wait for a slot, in the order of their turns. Every chunk changes it: it is read now and then. */
 export function waitingQuery(limit: number) {
   return queryOptions({
-    queryKey: ["runs", "waiting", limit],
+    queryKey: ["waiting", limit],
     queryFn: (): Promise<WaitingList> => taken(api.GET("/api/v1/queue/runs", { params: { query: { limit } } })),
+    refetchInterval: 3_000,
   });
 }

@@ -9,7 +9,7 @@ from fastapi import Query
 
 from gswarm.domain.errors import NotFoundError
 from gswarm.domain.ids import JobId
-from gswarm.domain.plan import Run
+from gswarm.domain.plan import Run, RunState
 from gswarm.host.api import models, views
 from gswarm.host.api.deps import ServicesDep
 from gswarm.host.api.paging import Cursor, Limit, page
@@ -41,8 +41,7 @@ async def list_waiting(
 ) -> models.WaitingList:
     """Runs that wait for a slot, in the order in which the policy would grant them, since when and why."""
     plan, now_s = services.loop.state, services.clock()
-    order = waiting_order(plan)
-    chosen = [plan.runs[run] for run in order[:limit]]
+    chosen = [plan.runs[run] for run in waiting_order(plan, limit)]
     why = {run.id: explain_run(plan, run.id, now_s) for run in chosen}
     homes = [(run.id, run.home) for run in chosen if run.home is not None]
     ends = await asyncio.to_thread(last_turns, services.profiler.chronicle, homes) if homes else {}
@@ -61,7 +60,7 @@ async def list_waiting(
             )
             for place, run in enumerate(chosen, 1)
         ],
-        total=len(order),
+        total=sum(run.state is RunState.QUEUED for run in plan.runs.values()),
     )
 
 
