@@ -34,10 +34,10 @@ const COLUMNS: readonly Column<SessionRow>[] = [
   }),
   column.accessor("interval_s", {
     header: "Interval",
-    size: 180,
+    size: 150,
     cell: ({ row }) => <span title={intervalHint(row.original)}>{intervalText(row.original)}</span>,
   }),
-  column.accessor("started_at", { header: "Begun", size: 170, cell: (cell) => formatTime(cell.getValue()) }),
+  column.accessor("started_at", { header: "Begun", size: 160, cell: (cell) => formatTime(cell.getValue()) }),
   column.accessor("length", {
     header: "Length",
     size: 110,
@@ -52,7 +52,7 @@ const COLUMNS: readonly Column<SessionRow>[] = [
     meta: { align: "right", hint: "Counted when the session is looked at" },
     cell: (cell) => cell.getValue()?.toLocaleString("en") ?? NONE,
   }),
-  column.display({ id: "do", header: "", size: 140, cell: ({ row }) => <SessionActions session={row.original} /> }),
+  column.display({ id: "do", header: "", size: 168, cell: ({ row }) => <SessionActions session={row.original} /> }),
 ];
 
 export function Sessions() {
