@@ -1,5 +1,5 @@
 import { Undo2 } from "lucide-react";
-import { useId } from "react";
+import { Fragment, useId } from "react";
 import { cx } from "@/lib/cx";
 import { Button } from "@/ui/button";
 import { Input, NativeSelect } from "@/ui/field";
@@ -24,7 +24,17 @@ export function CloneKeys({ spec, keys, edits, onEdit }: CloneKeysProps) {
         return (
           <div key={key} className={cx(css.key, isChanged && css.keyChanged)}>
             <label htmlFor={`${id}${key}`} className="mono">
-              {key}
+              {key.split("_").map((word, index) => (
+                // It breaks between words where it must.
+                <Fragment key={index}>
+                  {index > 0 && (
+                    <>
+                      _<wbr />
+                    </>
+                  )}
+                  {word}
+                </Fragment>
+              ))}
             </label>
             {typeof spec[key] === "boolean" ? (
               <NativeSelect

@@ -25,11 +25,12 @@ const CELLS_LEAST = 32;
 export const ChunkPanel = memo(function ChunkPanel({
   experiment,
   runs,
-  total,
+  nothing,
 }: {
   experiment: ExperimentView;
   runs: readonly RunView[];
-  total: number;
+  /** Why there is no run. */
+  nothing: string;
 }) {
   const { data: timeline } = useQuery(timelineQuery(experiment.id));
   const [sort, setSort] = useUrlState("chunks", sortCodec);
@@ -95,7 +96,7 @@ export const ChunkPanel = memo(function ChunkPanel({
           onHover={highlight}
           highlighted={highlightedRow}
           maxHeight={400}
-          empty={<Empty title={total > 0 ? "No run matches the filter" : "No runs to show"} />}
+          empty={<Empty title={nothing} />}
         />
       </div>
     </Panel>

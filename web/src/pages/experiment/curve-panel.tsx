@@ -29,6 +29,8 @@ interface CurvePanelProps {
   pattern: RegExp;
   experiment: ExperimentView;
   runs: readonly RunView[];
+  /** Why there is no run. */
+  nothing: string;
   axis: XAxis;
   smoothing: number;
   isLog: boolean;
@@ -109,7 +111,7 @@ export function CurvePanel(props: CurvePanelProps) {
       ) : (
         <div className={css.noCurve}>
           {runs.length === 0 ? (
-            <Empty title="No run matches the filter" />
+            <Empty title={props.nothing} />
           ) : (
             !isPending && <Empty title={`No values of ${metric} yet`} />
           )}

@@ -29,6 +29,8 @@ interface CurvePanelsProps {
   experiment: ExperimentView;
   /** Those that are drawn. */
   runs: readonly RunView[];
+  /** Why there is none. */
+  nothing: string;
   view: RunFilter;
 }
 
@@ -43,7 +45,7 @@ function onlyText(runs: readonly string[]): string {
   return `Only ${runs.length > NAMED_MAX ? plural(runs.length, "run") : runs.join(", ")}`;
 }
 
-export const CurvePanels = memo(function CurvePanels({ experiment, runs, view }: CurvePanelsProps) {
+export const CurvePanels = memo(function CurvePanels({ experiment, runs, nothing, view }: CurvePanelsProps) {
   const [axis, setAxis] = useUrlState("x", AXIS);
   const [smoothing, setSmoothing] = useUrlState("smooth", SMOOTHING);
   const [isLog, setLog] = useUrlState("log", flagCodec);
@@ -57,6 +59,7 @@ export const CurvePanels = memo(function CurvePanels({ experiment, runs, view }:
     else if (single) setStart({ run: single, step });
   };
   const shared = {
+    nothing,
     experiment,
     runs,
     axis,

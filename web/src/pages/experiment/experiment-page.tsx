@@ -2,6 +2,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
 import { useParams } from "react-router";
+import type { RunView } from "@/api/runs";
 import { type ExperimentView, experimentQuery, runListQuery } from "@/api/experiments";
 import { Page } from "@/app/page";
 import { shownError } from "@/lib/shown-error";
@@ -50,6 +51,11 @@ export function Component() {
   );
 }
 
+/** Why no run is left of those that pass the filter, once deleted ones are left out. */
+function nothingText(passing: readonly RunView[]): string {
+  return passing.length > 0 ? "These runs are deleted" : "No run matches the filter";
+}
+
 function Runs({ experiment }: { experiment: ExperimentView }) {
   const { data, error } = useQuery(runListQuery(experiment.id));
   const runs = useMemo(() => (data ?? []).filter((run) => run.state !== "deleted"), [data]);
@@ -66,10 +72,10 @@ function Runs({ experiment }: { experiment: ExperimentView }) {
   return (
     <>
       {failure && <ErrorNotice error={failure} />}
-      <CurvePanels experiment={experiment} runs={alive(view.drawn)} view={view} />
+      <CurvePanels experiment={experiment} runs={alive(view.drawn)} nothing={nothingText(view.drawn)} view={view} />
       <RunsPanel experiment={experiment} view={view} total={runs.length} />
       {view.only.length > 1 && <ComparePanel experiment={experiment} runs={view.drawn} />}
-      <ChunkPanel experiment={experiment} runs={alive(view.shown)} total={runs.length} />
+      <ChunkPanel experiment={experiment} runs={alive(view.shown)} nothing={nothingText(view.shown)} />
       <ParallelPanel experiment={experiment} runs={runs} view={view} />
       <ImportancePanel experiment={experiment} />
     </>

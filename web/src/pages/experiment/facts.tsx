@@ -32,7 +32,7 @@ export function Facts({ experiment }: { experiment: ExperimentView }) {
             <span className={css.best} data-testid="best">
               <RunSwatch run={best_run} />
               <Link to={`?only=${best_run}`}>{best_run}</Link>
-              {`${best.metric} ${formatMetric(best.value)} at step ${best.step}`}
+              {`${best.metric} ${formatMetric(best.value)} at step ${best.step.toLocaleString("en")}`}
             </span>
           ) : (
             "no value yet"

@@ -132,7 +132,7 @@ function AxisLine({ axis, x, isLast }: { axis: Axis; x: number; isLast: boolean 
         {axis.label}
       </text>
       {axis.ticks.map((tick) => (
-        <text key={tick.text} x={isLast ? x + 6 : x - 6} y={y(tick.at) + 4} textAnchor={isLast ? "start" : "end"}>
+        <text key={tick.text} x={isLast ? x + 8 : x - 8} y={y(tick.at) + 4} textAnchor={isLast ? "start" : "end"}>
           {tick.text}
         </text>
       ))}

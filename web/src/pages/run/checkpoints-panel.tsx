@@ -25,7 +25,13 @@ interface Row {
 
 const column = createColumnHelper<Row>();
 const FIXED: readonly Column<Row>[] = [
-  column.accessor((row) => row.checkpoint.step, { id: "step", header: "Step", size: 70, meta: { align: "right" } }),
+  column.accessor((row) => row.checkpoint.step, {
+    id: "step",
+    header: "Step",
+    size: 70,
+    meta: { align: "right" },
+    cell: (cell) => (cell.getValue() as number).toLocaleString("en"),
+  }),
   column.accessor((row) => wordsOf(row.checkpoint), {
     id: "kept",
     header: "Kept as",

@@ -125,7 +125,7 @@ function MetricChart({ group, run, series, marks, look }: MetricChartProps) {
           {newest.map(({ metric, value }) => (
             <span key={metric}>
               {group.metrics.length > 1 && <span className="muted">{metric} </span>}
-              {formatNumber(value)}
+              {valueText(value)}
             </span>
           ))}
         </span>
@@ -145,6 +145,11 @@ function MetricChart({ group, run, series, marks, look }: MetricChartProps) {
       />
     </figure>
   );
+}
+
+/** Counts in groups of three digits. */
+function valueText(value: number | undefined): string {
+  return value !== undefined && Number.isInteger(value) ? value.toLocaleString("en") : formatNumber(value);
 }
 
 /** Where its best and its newest checkpoint are. */

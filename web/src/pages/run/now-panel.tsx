@@ -59,13 +59,21 @@ function nowFacts(run: RunView, isOver: boolean): Fact[] {
         "no slot yet"
       ),
     ],
-    ["Committed", `${run.position.toLocaleString("en")} steps, ${run.chunks_done} of ${run.chunks_total} chunks`],
+    [
+      "Committed",
+      `${run.position.toLocaleString("en")} steps, ${run.chunks_done.toLocaleString("en")} of ${run.chunks_total.toLocaleString("en")} chunks`,
+    ],
     ["Epoch", formatNumber(run.epoch)],
     ["Step time", formatDuration(run.step_time_s)],
     ...(isOver ? [] : ([["Training left", formatDuration(run.eta_s)]] as Fact[])),
-    ["Best", run.best ? `${run.best.metric} ${formatMetric(run.best.value)} at step ${run.best.step}` : NONE],
+    [
+      "Best",
+      run.best
+        ? `${run.best.metric} ${formatMetric(run.best.value)} at step ${run.best.step.toLocaleString("en")}`
+        : NONE,
+    ],
     ["Submitted", formatTime(run.created_at)],
     ...(run.ended_at === null ? [] : ([["Ended", formatTime(run.ended_at)]] as Fact[])),
-    ["Grants", `${run.generation} given so far, ${run.grants.length} open`],
+    ["Grants", `${run.generation.toLocaleString("en")} given so far, ${run.grants.length} open`],
   ];
 }

@@ -117,6 +117,14 @@ describe("what time went into", () => {
     expect(rowShares(late, 0, 50, 80).idle).toBe(0);
   });
 
+  it("counts no time as idle that is older than the oldest of too many chunks", () => {
+    const chunks = [chunk("a/0", "r1", 80, 100)];
+    const [row] = ganttOf({ ...DATA, chunks, complete: false }).rows;
+    expect(row && rowShares(row, 0, 100, 100).idle).toBe(0);
+    const [whole] = ganttOf({ ...DATA, chunks }).rows;
+    expect(whole && rowShares(whole, 0, 100, 100).idle).toBe(80);
+  });
+
   it("stacks the slots' shares so that they make the whole", () => {
     for (const column of stacked(GANTT, 0, 100, 80, 25)) {
       const { setup, train, evaluate, other, idle } = column;

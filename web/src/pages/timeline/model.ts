@@ -23,7 +23,9 @@ export function barKey(bar: ChunkBar): string {
 
 export function ganttOf(data: TimelineRange | undefined): Gantt {
   const places = new Map((data?.slots ?? []).map((slot, index) => [slot.slot, index]));
-  const rows = (data?.slots ?? []).map((slot) => ({ ...slot, bars: [] as Bar[] }));
+  // Before the oldest of too many chunks nobody knows what the slots did.
+  const known = data && !data.complete ? (data.chunks[0]?.from ?? -Infinity) : -Infinity;
+  const rows = (data?.slots ?? []).map((slot) => ({ ...slot, since: Math.max(slot.since, known), bars: [] as Bar[] }));
   const byKey = new Map<string, Bar>();
   for (const chunk of data?.chunks ?? []) {
     const row = places.get(chunk.slot);

@@ -25,7 +25,12 @@ const share = (id: "train" | "setup" | "evaluate" | "idle", header: string): Col
   });
 const COLUMNS: readonly Column<SlotUse>[] = [
   column.accessor("slot", { header: "Slot", size: 130 }),
-  column.accessor("chunks", { header: "Chunks", size: 80, meta: { align: "right" } }),
+  column.accessor("chunks", {
+    header: "Chunks",
+    size: 80,
+    meta: { align: "right" },
+    cell: (cell) => (cell.getValue() as number).toLocaleString("en"),
+  }),
   column.accessor("runs", { header: "Runs", size: 70, meta: { align: "right" } }),
   share("train", "Training"),
   share("setup", "Set-up"),
