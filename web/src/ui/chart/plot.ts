@@ -69,9 +69,17 @@ export interface PlotProps extends ChartLook {
   formatY(y: number): string;
 }
 
-const INK: Readonly<Record<Theme, { text: string; grid: string; mark: string }>> = {
-  light: { text: "#5a6372", grid: "#e7eaee", mark: "#87909d" },
-  dark: { text: "#9ba5b4", grid: "#222932", mark: "#6b7685" },
+interface Ink {
+  readonly text: string;
+  readonly grid: string;
+  readonly mark: string;
+  /** Around words that lie over lines: the surface's colour. */
+  readonly halo: string;
+}
+
+const INK: Readonly<Record<Theme, Ink>> = {
+  light: { text: "#5a6372", grid: "#e7eaee", mark: "#87909d", halo: "#ffffff" },
+  dark: { text: "#9ba5b4", grid: "#222932", mark: "#6b7685", halo: "#151a21" },
 };
 const FONT = '11px "Inter Variable", system-ui, sans-serif';
 const BINARY = Array.from({ length: 61 }, (_, power) => 2 ** power);
@@ -179,7 +187,7 @@ function bandsOf(lines: readonly Line[]): uPlot.Band[] {
   });
 }
 
-function seriesOf(line: Line): uPlot.Series {
+export function seriesOf(line: Line): uPlot.Series {
   return {
     label: line.label,
     stroke: line.color,
@@ -244,7 +252,7 @@ export function tipAt(plot: uPlot, lines: readonly Line[], index: number, left: 
   };
 }
 
-function drawMarks(plot: uPlot, props: PlotProps, ink: { text: string; mark: string }): void {
+function drawMarks(plot: uPlot, props: PlotProps, ink: Ink): void {
   const { ctx } = plot;
   const { left, top, width, height } = plot.bbox;
   ctx.save();
@@ -263,19 +271,39 @@ function drawMarks(plot: uPlot, props: PlotProps, ink: { text: string; mark: str
   marks.forEach((mark, index) => {
     const x = lines[index] as number;
     strokeLine(ctx, mark.color ?? ink.mark, x, top, x, top + height);
+  });
+  marks.forEach((mark, index) => {
     const place = places[index] ?? null;
-    ctx.fillStyle = mark.color ?? ink.text;
-    if (place !== null) ctx.fillText(mark.text, place, top + 12 * devicePixelRatio);
+    if (place !== null) drawWord(ctx, mark.text, place, top + 12 * devicePixelRatio, mark.color ?? ink.text, ink.halo);
   });
   for (const threshold of props.thresholds ?? []) {
     const y = Math.round(plot.valToPos(threshold.value, "y", true));
     if (y < top || y > top + height) continue;
     strokeLine(ctx, threshold.color ?? ink.mark, left, y, left + width, y);
-    ctx.fillStyle = threshold.color ?? ink.text;
     // Below its line where there is no room above.
     const above = y - top > 14 * devicePixelRatio;
-    ctx.fillText(threshold.text, left + 4 * devicePixelRatio, y + (above ? -4 : 12) * devicePixelRatio);
+    const base = y + (above ? -4 : 12) * devicePixelRatio;
+    drawWord(ctx, threshold.text, left + 4 * devicePixelRatio, base, threshold.color ?? ink.text, ink.halo);
   }
+  ctx.restore();
+}
+
+function drawWord(
+  ctx: CanvasRenderingContext2D,
+  text: string,
+  x: number,
+  y: number,
+  color: string,
+  halo: string,
+): void {
+  ctx.save();
+  ctx.setLineDash([]);
+  ctx.lineJoin = "round";
+  ctx.lineWidth = 3 * devicePixelRatio;
+  ctx.strokeStyle = halo;
+  ctx.strokeText(text, x, y);
+  ctx.fillStyle = color;
+  ctx.fillText(text, x, y);
   ctx.restore();
 }
 

@@ -13,6 +13,11 @@ test("of words that would meet the later one is said", () => {
     { at: 60, width: 20 },
   ];
   expect(placeWords(near, 0, 100, 4)).toEqual([null, 24, 64]);
+  const together = [
+    { at: 40, width: 20 },
+    { at: 40, width: 10 },
+  ];
+  expect(placeWords(together, 0, 100, 4)).toEqual([null, 44]);
 });
 
 test("what is out of sight or has no word has no place", () => {

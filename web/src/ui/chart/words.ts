@@ -9,7 +9,7 @@ export interface Word {
 /** The left ends, `null` where there is no room. Of two that meet the later one is said. */
 export function placeWords(words: readonly Word[], left: number, right: number, gap: number): (number | null)[] {
   const places: (number | null)[] = words.map(() => null);
-  const order = words.map((_, index) => index).sort((a, b) => (words[b] as Word).at - (words[a] as Word).at);
+  const order = words.map((_, index) => index).sort((a, b) => (words[b] as Word).at - (words[a] as Word).at || b - a);
   let free = right;
   for (const index of order) {
     const { at, width } = words[index] as Word;
