@@ -56,7 +56,7 @@ def test_a_run_says_where_it_is_and_is_verified_and_exported_from_its_page(api: 
     seen = visit(f"/runs/{run}")
     page = seen.page
     expect(page.get_by_test_id("explain")).to_contain_text(f"{api.state.runs[RunId(run)].home}")
-    expect(page.get_by_role("img", name=f"loss of {run} by step")).to_be_visible()
+    expect(page.get_by_role("img", name=f"loss and eval_loss of {run} by step", exact=True)).to_be_visible()
     expect(page.get_by_role("table", name="Checkpoints").get_by_role("row", name=re.compile("best, latest"))).to_contain_text("8")
     expect(page.get_by_role("table", name="Chunks").get_by_role("row", name=re.compile("committed"))).to_have_count(2)
     expect(page.get_by_role("region", name="Configuration", exact=True)).to_contain_text("learning_rate")
