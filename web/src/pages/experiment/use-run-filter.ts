@@ -1,5 +1,5 @@
 /** Which runs the page shows, by its address: a filter over all, and those that are looked at alone. */
-import { useCallback, useMemo } from "react";
+import { useCallback, useMemo, useRef } from "react";
 import type { RunView } from "@/api/runs";
 import { type Fields, matches, parseFilter } from "@/lib/filter";
 import { condensed, expanded, listCodec, textCodec, useUrlState } from "@/lib/url-state";
@@ -27,7 +27,10 @@ export function useRunFilter(runs: readonly RunView[]): RunFilter {
   }, [runs, filter]);
   const ids = useMemo(() => shown.map((run) => run.id), [shown]);
   const only = useMemo(() => expanded(written, ids), [written, ids]);
-  const setOnly = useCallback((wanted: readonly string[]) => write(condensed(wanted, ids)), [write, ids]);
+  // The same function for as long as the page is there: the table's rows are made with it.
+  const known = useRef(ids);
+  known.current = ids;
+  const setOnly = useCallback((wanted: readonly string[]) => write(condensed(wanted, known.current)), [write]);
   const drawn = useMemo(() => {
     const wanted = new Set(only);
     return only.length > 0 ? runs.filter((run) => wanted.has(run.id)) : shown;
