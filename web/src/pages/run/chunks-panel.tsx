@@ -79,7 +79,11 @@ export function ChunksPanel({ run }: { run: RunView }) {
       title="Chunks"
       note={rows.length > 0 && plural(rows.length, "chunk")}
       flush
-      actions={<Link to={`/timeline?run=${run.id}&range=${runRangeText(run)}`}>On the timeline</Link>}
+      actions={
+        <Link to={`/timeline?experiment=${run.experiment}&run=${run.id}&range=${runRangeText(run)}`}>
+          On the timeline
+        </Link>
+      }
     >
       <Strip run={run} rows={rows} now={times?.to ?? 0} />
       <DataTable

@@ -125,6 +125,21 @@ describe("what time went into", () => {
     expect(whole && rowShares(whole, 0, 100, 100).idle).toBe(80);
   });
 
+  it("has the chosen experiment's own chunks, too, where there are too many", () => {
+    const late = { ...DATA, chunks: [chunk("a/0", "r1", 80, 100)], complete: false };
+    const own = [chunk("a/0", "r9", 10, 20, { experiment: "e2" }), chunk("z/0", "r9", 30, 40, { experiment: "e2" })];
+    const slots = [{ slot: "z/0", client: "z", device: "slot:0", since: 30 }];
+    const all = ganttOf(late, { ...DATA, slots, chunks: own });
+    expect(all.rows.map((row) => [row.slot, row.bars.map((bar) => bar.from)])).toEqual([
+      ["a/0", [10, 80]],
+      ["a/1", []],
+      ["b/0", []],
+      ["z/0", [30]],
+    ]);
+    expect(all.rows.map((row) => rowShares(row, 0, 100, 100).train)).toEqual([17, 0, 0, 0]);
+    expect(stacked(all, 0, 100, 100, 10)[1]?.train).toBe(0);
+  });
+
   it("stacks the slots' shares so that they make the whole", () => {
     for (const column of stacked(GANTT, 0, 100, 80, 25)) {
       const { setup, train, evaluate, other, idle } = column;

@@ -21,13 +21,17 @@ export function barKey(bar: ChunkBar): string {
   return `${bar.slot}~${bar.run}~${bar.generation}`;
 }
 
-export function ganttOf(data: TimelineRange | undefined): Gantt {
-  const places = new Map((data?.slots ?? []).map((slot, index) => [slot.slot, index]));
+/** `own`: the chunks of what the page is about, where there are too many in all. */
+export function ganttOf(data: TimelineRange | undefined, own?: TimelineRange): Gantt {
+  const slots = new Map([...(own?.slots ?? []), ...(data?.slots ?? [])].map((slot) => [slot.slot, slot]));
   // Before the oldest of too many chunks nobody knows what the slots did.
   const known = data && !data.complete ? (data.chunks[0]?.from ?? -Infinity) : -Infinity;
-  const rows = (data?.slots ?? []).map((slot) => ({ ...slot, since: Math.max(slot.since, known), bars: [] as Bar[] }));
+  const rows = [...slots.values()]
+    .sort((a, b) => byNumber(a.client, b.client) || byNumber(a.slot, b.slot))
+    .map((slot) => ({ ...slot, since: Math.max(slot.since, known), bars: [] as Bar[] }));
+  const places = new Map(rows.map((row, index) => [row.slot, index]));
   const byKey = new Map<string, Bar>();
-  for (const chunk of data?.chunks ?? []) {
+  for (const chunk of united(data?.chunks ?? [], own?.chunks ?? [])) {
     const row = places.get(chunk.slot);
     if (row === undefined) continue;
     const bar = { ...chunk, key: barKey(chunk), row };
@@ -35,6 +39,17 @@ export function ganttOf(data: TimelineRange | undefined): Gantt {
     byKey.set(bar.key, bar);
   }
   return { rows, byKey };
+}
+
+function byNumber(a: string, b: string): number {
+  return a.localeCompare(b, "en", { numeric: true });
+}
+
+/** By their begin, each once. */
+function united(chunks: readonly ChunkBar[], own: readonly ChunkBar[]): readonly ChunkBar[] {
+  if (own.length === 0) return chunks;
+  const byKey = new Map([...own, ...chunks].map((chunk) => [barKey(chunk), chunk]));
+  return [...byKey.values()].sort((a, b) => a.from - b.from);
 }
 
 /** The first bar of a row that ends after `at`; the number of bars where there is none. */
@@ -168,14 +183,14 @@ export function added(a: Shares, b: Shares): Shares {
 export function stacked(gantt: Gantt, from: number, to: number, now: number, columns: number): Shares[] {
   const width = (to - from) / columns;
   const sums = Array.from({ length: columns }, () => ({ setup: 0, train: 0, evaluate: 0, other: 0 }));
-  for (const { bars } of gantt.rows) {
+  for (const { bars, since } of gantt.rows) {
     for (let index = firstAfter(bars, from); index < bars.length; index += 1) {
       const bar = bars[index] as Bar;
       if (bar.from >= to) break;
       const end = Math.min(bar.to ?? now, to);
       const last = Math.min(columns - 1, Math.floor((end - from) / width));
       for (let column = Math.max(0, Math.floor((bar.from - from) / width)); column <= last; column += 1) {
-        const parts = partsOf(bar, from + column * width, from + (column + 1) * width, now);
+        const parts = partsOf(bar, Math.max(since, from + column * width), from + (column + 1) * width, now);
         const sum = sums[column] as (typeof sums)[number];
         sum.setup += parts.setup;
         sum.train += parts.train;

@@ -45,7 +45,13 @@ export function Component() {
     const found = experiments.find((one) => one.id === experiment || one.name === experiment);
     return { experiment: found?.id ?? experiment, run: only };
   }, [experiments, experiment, only]);
-  const gantt = useMemo(() => ganttOf(data), [data]);
+  // Where others have more chunks than fit into an answer, its own are asked for.
+  const { data: own } = useQuery({
+    ...timelineRangeQuery(range, focus.experiment),
+    enabled: data !== undefined && !data.complete && focus.experiment !== "",
+  });
+  const isCut = data !== undefined && !data.complete;
+  const gantt = useMemo(() => ganttOf(data, isCut ? own : undefined), [data, own, isCut]);
   const moving = useView(range, setRange);
   const strips = useStrips(range, gantt.rows);
   const { view, rest, now, move } = moving;
@@ -108,8 +114,11 @@ export function Component() {
           </>
         }
       >
-        {data && !data.complete && (
-          <p className={css.cut}>More chunks than can be shown: these are the newest 5,000. Zoom in for the others.</p>
+        {isCut && (
+          <p className={css.cut}>
+            More chunks than can be shown: these are the newest 5,000
+            {focus.experiment !== "" && ", and those of the chosen experiment"}. Zoom in for the others.
+          </p>
         )}
         {gantt.rows.length > 0 ? (
           <>
