@@ -133,6 +133,20 @@ def _status(api: ApiHost, bearer: str) -> int:
     return httpx.get(f"{api.url}/api/v1/ready", headers={"Authorization": f"Bearer {bearer}"}).status_code
 
 
+def test_whose_token_ended_gives_another_and_goes_on_where_he_was(api: ApiHost, run: str, visit: Open) -> None:
+    short = api.tokens.create("viewer")
+    api.bearer["short"] = short.text
+    seen = visit(f"/runs/{run}?chunks=step", role="short")
+    api.tokens.revoke(short.id)
+    dialog = seen.page.get_by_role("dialog", name="Log in again")
+    expect(dialog).to_be_visible()
+    expect(seen.page.get_by_text("learning_rate").first).to_be_attached()
+    seen.token = api.bearer["viewer"]
+    seen.give_token()
+    expect(dialog).to_be_hidden()
+    assert seen.page.url.endswith(f"/runs/{run}?chunks=step")
+
+
 PHONE = {"viewport": {"width": 390, "height": 800}, "color_scheme": "dark"}
 DESK = {"viewport": {"width": 1440, "height": 900}, "color_scheme": "light"}
 

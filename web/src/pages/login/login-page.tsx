@@ -35,8 +35,8 @@ export function LoginDialog({ open }: { open: boolean }) {
           <div className={css.again}>
             <Dialog.Title>Log in again</Dialog.Title>
             <Dialog.Description className="muted">
-              The login has ended: the host was started again, or it was not used for 12 hours. This page goes on where
-              it was.
+              The login has ended: its token was revoked or has expired, it was not used for 12 hours, or it is a week
+              old. This page goes on where it was.
             </Dialog.Description>
             <LoginForm />
           </div>
