@@ -1,7 +1,7 @@
 """The scheduler alone: decisions a second, and how good its schedules are.
 
 The schedules come out of the real ``ClusterState`` as ``gswarm simulate`` plays it; a check that knows nothing of the scheduler
-is made of every one of them. ``--json`` prints the rows as one JSON document.
+is made of every one of them. ``--json`` prints the rows as one JSON document; ``--largest`` adds the largest forecast, which takes minutes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gswarm.scheduler.events import (
     ExperimentSubmitted,
     JobFinished,
 )
-from gswarm.simulator.forecast.described import ClusterDescription, Costs, Machines, Workload
+from gswarm.simulator.forecast.described import CHUNKS_MAX, SLOTS_MAX, ClusterDescription, Costs, Machines, Workload
 from gswarm.simulator.forecast.forecast import forecast
 
 CLIENT = ClientName("c")
@@ -36,7 +36,7 @@ STEPS_PER_CHUNK = 10
 
 
 def register(state: ClusterState, slots: int) -> list[Effect]:
-    specs = tuple(SlotSpec(SlotId(f"{CLIENT}/{index:03}"), "cpu") for index in range(slots))
+    specs = tuple(SlotSpec(SlotId(f"{CLIENT}/{index}"), "cpu") for index in range(slots))
     return state.step(ClientRegistered(CLIENT, "i1", "1", "", specs), 0.0)
 
 
@@ -135,6 +135,18 @@ def speed(runs: int, decisions: int = 20_000, slots: int = 8) -> Speed:
     return Speed(decided / trained_ns * 1e9, (decided + made) / (trained_ns + committed_ns) * 1e9)
 
 
+def forecast_s(slots: int, chunks: int, runs_per_slot: int = 2) -> float:
+    """Processor seconds of a forecast, its check included: clients of eight slots, runs whose steps take unequally long."""
+    spread = random.Random(1)
+    runs, steps = slots * runs_per_slot, chunks // (slots * runs_per_slot) * STEPS_PER_CHUNK
+    spec = RunSpec("m", "d", num_train_epochs=1.0)
+    experiment = ExperimentSpec("bench", spec, chunks=Chunks(steps=STEPS_PER_CHUNK))
+    workload = Workload(experiment, (spec,) * runs, steps, tuple(spread.uniform(0.05, 0.15) for _ in range(runs)))
+    began_s = time.process_time()
+    forecast(ClusterDescription(machines=(Machines(count=slots // 8, slots=8),)), workload)
+    return time.process_time() - began_s
+
+
 def row(metric: str, value: float, unit: str, target: str, ok: bool, peer: str = "") -> dict[str, object]:
     return {"metric": metric, "value": round(value, 4), "unit": unit, "target": target, "peer": peer, "ok": ok}
 
@@ -187,12 +199,21 @@ def speed_rows() -> list[dict[str, object]]:
     return rows
 
 
+def forecast_rows(*, largest: bool) -> list[dict[str, object]]:
+    rows = []
+    for slots, chunks, limit_s in ((800, 100_000, 60.0), (SLOTS_MAX, CHUNKS_MAX, 300.0))[: 2 if largest else 1]:
+        took_s = forecast_s(slots, chunks)
+        rows.append(row(f"forecast of {chunks:,} chunks on {slots:,} slots", took_s, "s", f"<= {limit_s:g}", took_s <= limit_s))
+    return rows
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print the rows as JSON")
-    as_json: bool = parser.parse_args().json
-    rows = [*quality_rows(), *speed_rows()]
-    if as_json:
+    parser.add_argument("--largest", action="store_true", help="also the largest forecast that gswarm simulate makes")
+    options = parser.parse_args()
+    rows = [*quality_rows(), *speed_rows(), *forecast_rows(largest=options.largest)]
+    if options.json:
         print(json.dumps(rows, indent=1))
     else:
         for one in rows:
