@@ -10,8 +10,9 @@ from gswarm.client import agent_events as ev
 from gswarm.domain.epochs import COUNT_BITS, epoch_of, first_number
 from gswarm.domain.errors import FencedError, InvalidInputError
 from gswarm.domain.ids import ClientName, RunId
+from gswarm.domain.messages import StepMetrics
 from gswarm.domain.plan import ClientState, JobKind, RunState
-from gswarm.host.intake import _is_of
+from gswarm.host.stints import Stints
 from gswarm.scheduler.effects import SendGrant, SendJob, SendRevoke
 from gswarm.scheduler.events import ChunkCommitted, ChunkTrained, ClientRegistered, HeldGrant, JobFinished, JobRequested, PlanRestored
 from gswarm.training.protocol import DropRun
@@ -108,8 +109,16 @@ def test_a_client_lets_go_of_a_run_that_comes_from_another_plan() -> None:
     assert bench.agent.book.slots[0].hot == {}
 
 
-def test_metrics_of_before_are_not_taken_for_the_run_of_now() -> None:
-    assert _is_of(3, 3)
-    assert not _is_of(4, 3)
-    assert not _is_of(3, first_number(EPOCH) + 1)
-    assert _is_of(first_number(EPOCH) + 1, first_number(EPOCH) + 2)
+def test_metrics_of_before_are_not_taken_for_the_run_of_now(cluster: Cluster) -> None:
+    def row(generation: int, step: int) -> StepMetrics:
+        return StepMetrics(RUN, generation, step, 1.0, (("loss", 1.0),))
+
+    before = cluster.active("a/0")
+    stints = Stints(cluster.state, lambda: 0.0)
+    assert stints.may_measure(A, row(before.generation, before.to_step))
+    cluster.step(PlanRestored(EPOCH))
+    cluster.client()
+    now = cluster.active("a/0")
+    assert (now.from_step, now.to_step) == (before.from_step, before.to_step)
+    assert not stints.may_measure(A, row(before.generation, before.to_step))
+    assert stints.may_measure(A, row(now.generation, now.to_step))
