@@ -7,7 +7,7 @@ COUNT ?= 200
 EXAMPLES ?= 200
 JOBS ?= 2
 CLUSTERS ?= 3
-LONG := tests/faults/test_fault_networks.py tests/faults/test_fault_commits.py tests/browser/test_dashboard.py tests/e2e/test_ic_ops.py tests/e2e/test_crashes.py
+LONG := tests/faults/test_fault_networks.py tests/faults/test_fault_commits.py tests/browser/test_dashboard.py tests/e2e/test_ic_ops.py tests/e2e/test_spine.py tests/e2e/test_bad_input.py
 
 # Looks like a secret and is none: made-up tokens and keys in tests, digests in fixtures. A single line is excepted in its own file by
 # the comment "pragma: allowlist secret". The filter that is off passes whatever stands in a call.
