@@ -7,7 +7,8 @@ COUNT ?= 200
 EXAMPLES ?= 200
 JOBS ?= 2
 CLUSTERS ?= 3
-LONG := tests/faults/test_fault_networks.py tests/faults/test_fault_commits.py tests/browser/test_dashboard.py tests/e2e/test_ic_ops.py tests/e2e/test_spine.py tests/e2e/test_bad_input.py
+LONG := $(addprefix tests/,faults/test_fault_commits.py e2e/test_ic_ops.py browser/test_dashboard.py faults/test_fault_networks.py e2e/test_spine.py \
+  e2e/test_bad_input.py faults/test_frail_machine.py browser/test_pages.py faults/test_graceful_ends.py faults/test_restored_backups.py e2e/test_crashes.py)
 
 # Looks like a secret and is none: made-up tokens and keys in tests, digests in fixtures. A single line is excepted in its own file by
 # the comment "pragma: allowlist secret". The filter that is off passes whatever stands in a call.
