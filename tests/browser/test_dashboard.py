@@ -214,8 +214,9 @@ def test_an_experiment_is_stopped_deleted_and_restored_as_a_whole(visit: Visit, 
         host.delete_experiment("whole")
 
 
-def test_nobody_is_kept_out(visit: Visit, watched: dict[str, Any]) -> None:
-    seen = visit(color_scheme="dark")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nobody_is_kept_out(visit: Visit, watched: dict[str, Any], scheme: str) -> None:
+    seen = visit(color_scheme=scheme)
     seen.go("/")
     expect(seen.page.get_by_role("button", name="Log in")).to_be_visible()
     assert seen.serious_faults() == []

@@ -47,8 +47,11 @@ def test_whoever_is_killed_nothing_that_counted_is_lost(new_cluster: Callable[[]
         host.submit(experiment(assets, NAME, num_train_epochs=16, chunks={"num_chunks": 2}, search=SEARCH))
         cluster.wait_for(host, lambda: host.experiment(NAME)["state"] == "active")
         wait_for_a_commit(cluster, host)
-        for pid in cluster.trainer_pids("left"):
+        killed = cluster.trainer_pids("left")
+        assert killed
+        for pid in killed:
             os.kill(pid, signal.SIGKILL)
+        cluster.wait_for(host, lambda: bool(set(cluster.trainer_pids("left")) - set(killed)))
         wait_for_a_commit(cluster, host)
     cluster.kill_host()
     cluster.start_host()

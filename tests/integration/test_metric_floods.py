@@ -41,13 +41,18 @@ class Flooded:
         await self.intake.store(A, MetricBatch(1, (StepMetrics(R1, self.generation, step, 1.0, tuple(values.items())),)))
 
 
+def prepared() -> JobReport:
+    """The only run can be granted."""
+    digest = Digest("ab" * 32)
+    return JobReport(1, JobId("j1"), "{}", sizes=(RunSize(10, TOTAL_STEPS, 10, 2, digest, digest),))
+
+
 @pytest.fixture
 async def flooded(tmp_path: Path) -> AsyncIterator[Flooded]:
     async with rig(tmp_path) as host:
         await host.loop.submit(submitted(runs=1))
         client = await host.connected("a")
-        digest = Digest("ab" * 32)
-        client.send(JobReport(1, JobId("j1"), "{}", sizes=(RunSize(10, TOTAL_STEPS, 10, 2, digest, digest),)))
+        client.send(prepared())
         await client.hear()
         yield Flooded(host, host.sessions._intake, host.state.runs[R1].generation)
 
@@ -119,8 +124,7 @@ async def moved(tmp_path: Path) -> AsyncIterator[Moved]:
     async with rig(tmp_path) as host:
         await host.loop.submit(submitted(runs=1))
         a = await host.connected("a")
-        digest = Digest("ab" * 32)
-        a.send(JobReport(1, JobId("j1"), "{}", sizes=(RunSize(10, TOTAL_STEPS, 10, 2, digest, digest),)))
+        a.send(prepared())
         first = (await a.next(GrantOrder))[0]
         assert isinstance(first, GrantOrder)
         a.send(ChunkTrainedReport(2, R1, first.generation, first.to_step, 0.5))

@@ -15,7 +15,7 @@ from typing import Any
 
 from gswarm.domain.errors import ConflictError, InvalidInputError, LimitError, NotFoundError
 from gswarm.domain.ids import ClientName
-from gswarm.profiler.catalog import BY_NAME, INTERVAL_MAX_S, INTERVAL_MIN_S
+from gswarm.profiler.catalog import BY_NAME, INTERVAL_MAX_S, INTERVAL_MIN_S, METRICS_HINT
 from gswarm.wire.private_files import save_private
 
 SESSIONS_MAX = 1_000
@@ -111,7 +111,7 @@ class ProfilerSessions:
         """
         unknown = [metric for metric in (*metrics, *metric_intervals_s) if metric not in BY_NAME]
         if unknown:
-            raise InvalidInputError(f"there is no metric {unknown[0][:80]!r}", "'profiler/metrics' lists them")
+            raise InvalidInputError(f"there is no metric {unknown[0][:80]!r}", METRICS_HINT)
         left_out = [metric for metric in metric_intervals_s if metrics and metric not in metrics]
         if left_out:
             raise InvalidInputError(f"an interval of {left_out[0]}, which is no metric of the session", "add it to the session's metrics")

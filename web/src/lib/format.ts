@@ -16,7 +16,8 @@ export function formatNumber(value: Maybe): string {
   return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
 }
 
-const POWERS = ["", "k", "M", "G", "T", "P"];
+/** Prefixes of the powers of a thousand. */
+export const POWERS = ["", "k", "M", "G", "T", "P"];
 
 /** Three digits and a power of a thousand, which is the prefix of the unit where there is one: `6.44 M`, `1.43 kW`. */
 export function formatCompact(value: Maybe, unit = ""): string {

@@ -1,5 +1,7 @@
 /** Where an axis has its ticks and what they say: as exact as their distance asks for, so that no two say the same. Pure. */
 
+import { POWERS } from "./format";
+
 /** So many decimals tell values apart that are `step` from each other, and show a step such as 2.5 as it is. */
 export function decimalsOf(step: number): number {
   if (!(step > 0) || !Number.isFinite(step)) return 0;
@@ -12,8 +14,6 @@ export function decimalsOf(step: number): number {
 export function rounded(value: number, step: number): string {
   return String(Number(value.toFixed(decimalsOf(step))));
 }
-
-const POWERS = ["", "k", "M", "G", "T", "P"];
 
 /** `5.84`, `1.25 M`, `2.5e-5`. */
 export function numberTick(value: number, step: number): string {
