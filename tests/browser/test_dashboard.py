@@ -258,7 +258,8 @@ def test_the_page_goes_on_after_the_host_was_started_again(visit: Visit, cluster
         host.stop_run(watched["runs"][0])
     while sum(url.endswith(watched["id"]) for url in tries) < TRIES:
         page.wait_for_event("requestfailed")
-    page.wait_for_timeout(500)
+    notice = page.get_by_role("alert")
+    expect(notice).to_contain_text("the host does not answer")
     expect(seen.row(watched["runs"][0])).to_be_visible()
     expect(page.get_by_role("heading", name="watched")).to_be_visible()
     page.unroute_all()
@@ -270,6 +271,7 @@ def test_the_page_goes_on_after_the_host_was_started_again(visit: Visit, cluster
     # The login lasts.
     seen.wait_live()
     expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(notice).to_have_count(0)
     with cluster.api() as host:
         reached = int(host.run(watched["runs"][1])["current_step"])
     page.wait_for_function(

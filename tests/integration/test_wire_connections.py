@@ -97,6 +97,7 @@ async def test_a_lost_call_takes_no_message_away_from_the_next_one(ca: Certifica
                 relay.reset()
                 with pytest.raises(UnavailableError):
                     await anext(answers)
+            await converse_again(link)
             outbox.put(register("a"))
             async with aclosing(link.session(aiter(outbox))) as answers:
                 assert isinstance(await anext(answers), Registered)

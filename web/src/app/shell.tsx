@@ -8,6 +8,7 @@ import { whoamiQuery } from "@/api/session";
 import { openLink } from "@/live/link";
 import { LoginDialog } from "@/pages/login/login-page";
 import { Button } from "@/ui/button";
+import { StaleNotice } from "@/ui/stale-notice";
 import { AccountMenu } from "./account-menu";
 import logo from "./favicon.svg";
 import { LinkBadge } from "./link-badge";
@@ -42,6 +43,7 @@ export function Shell() {
       <main id="main" className={css.main} tabIndex={-1}>
         <Outlet />
       </main>
+      <StaleNotice />
       <ScrollRestoration />
       <LoginDialog open={who === null} />
     </div>

@@ -41,7 +41,7 @@ export function Component() {
         )
       }
     >
-      {error && <ErrorNotice error={error} />}
+      {error && !client && <ErrorNotice error={error} />}
       {client && (
         <>
           <SlotsPanel client={client} />

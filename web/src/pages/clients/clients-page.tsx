@@ -32,7 +32,7 @@ export function Component() {
   const ready = (clients ?? []).filter((client) => client.state === "ready").length;
   return (
     <Page title="Clients" note={clients && `${ready} of ${plural(clients.length, "client")} ready`}>
-      {error && <ErrorNotice error={error} />}
+      {error && !clients && <ErrorNotice error={error} />}
       <Panel
         title="All clients"
         flush

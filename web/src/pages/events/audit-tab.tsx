@@ -100,7 +100,7 @@ export function AuditTab() {
         </>
       }
     >
-      {error && <ErrorNotice error={error} />}
+      {error && !data && <ErrorNotice error={error} />}
       <DataTable
         label="Audit log"
         rows={records}

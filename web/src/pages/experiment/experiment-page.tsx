@@ -5,7 +5,6 @@ import { useParams } from "react-router";
 import type { RunView } from "@/api/runs";
 import { type ExperimentView, experimentQuery, runListQuery } from "@/api/experiments";
 import { Page } from "@/app/page";
-import { shownError } from "@/lib/shown-error";
 import { OpsStrip } from "@/ops/ops-strip";
 import { ErrorNotice } from "@/ui/notice";
 import { Empty } from "@/ui/panel";
@@ -25,12 +24,11 @@ const TRAIL = [{ to: "/experiments", label: "Experiments" }];
 export function Component() {
   const { experiment: id = "" } = useParams();
   const { data: experiment, error } = useQuery(experimentQuery(id));
-  const failure = shownError(error, experiment);
   if (!experiment) {
     return (
-      failure && (
+      error && (
         <Page title={id} trail={TRAIL}>
-          <ErrorNotice error={failure} />
+          <ErrorNotice error={error} />
         </Page>
       )
     );
@@ -42,7 +40,6 @@ export function Component() {
       note={<ExperimentBadge experiment={experiment} />}
       actions={<ExperimentOps experiment={experiment} />}
     >
-      {failure && <ErrorNotice error={failure} />}
       <Facts experiment={experiment} />
       {/* An address may name the experiment; everything below goes by its id. */}
       <Runs experiment={experiment} />
@@ -60,8 +57,7 @@ function Runs({ experiment }: { experiment: ExperimentView }) {
   const { data, error } = useQuery(runListQuery(experiment.id));
   const runs = useMemo(() => (data ?? []).filter((run) => run.state !== "deleted"), [data]);
   const view = useRunFilter(runs);
-  const failure = shownError(error, data);
-  if (!data) return failure && <ErrorNotice error={failure} />;
+  if (!data) return error && <ErrorNotice error={error} />;
   if (runs.length === 0) {
     return experiment.failure ? (
       <Empty title="The host rejected it">{experiment.failure.message}</Empty>
@@ -71,7 +67,6 @@ function Runs({ experiment }: { experiment: ExperimentView }) {
   }
   return (
     <>
-      {failure && <ErrorNotice error={failure} />}
       <CurvePanels experiment={experiment} runs={alive(view.drawn)} nothing={nothingText(view.drawn)} view={view} />
       <RunsPanel experiment={experiment} view={view} total={runs.length} />
       {view.only.length > 1 && <ComparePanel experiment={experiment} runs={view.drawn} />}

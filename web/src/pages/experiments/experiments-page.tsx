@@ -3,7 +3,6 @@ import { useQuery } from "@tanstack/react-query";
 import { useMemo } from "react";
 import { type ExperimentView, experimentsQuery } from "@/api/experiments";
 import { Page } from "@/app/page";
-import { shownError } from "@/lib/shown-error";
 import { plural } from "@/lib/format";
 import { matches, parseFilter } from "@/lib/filter";
 import { sortCodec, textCodec, useUrlState } from "@/lib/url-state";
@@ -20,14 +19,13 @@ const FILTER = textCodec<string>("");
 
 export function Component() {
   const { data, error } = useQuery(experimentsQuery);
-  const failure = shownError(error, data);
   const [filter, setFilter] = useUrlState("filter", FILTER);
   const [sort, setSort] = useUrlState("sort", sortCodec);
   const parsed = useMemo(() => parseFilter(filter), [filter]);
   const shown = useMemo(() => (data ?? []).filter((one) => matches(parsed, fieldsOf(one))), [data, parsed]);
   return (
     <Page title="Experiments" note={data && plural(data.length, "experiment")}>
-      {failure && <ErrorNotice error={failure} />}
+      {error && !data && <ErrorNotice error={error} />}
       <Panel
         title="All experiments"
         flush

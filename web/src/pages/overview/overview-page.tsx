@@ -4,7 +4,6 @@ import { clientsQuery } from "@/api/cluster";
 import { Page } from "@/app/page";
 import { plural } from "@/lib/format";
 import { ErrorNotice } from "@/ui/notice";
-import { StaleNotice } from "@/ui/stale-notice";
 import { AlertsPanel } from "./alerts-panel";
 import { ActivePanel } from "./active-panel";
 import { EventsPanel } from "./events-panel";
@@ -20,7 +19,6 @@ export function Component() {
   return (
     <Page title="Overview" note={ready !== undefined && `${plural(ready, "client")} ready`}>
       {error && !clients && <ErrorNotice error={error} />}
-      <StaleNotice />
       <Stats />
       <div className={css.columns}>
         <div className={css.wide}>

@@ -28,7 +28,7 @@ export function FilesDialog({ item, onClose }: { item: Pick<PoolManifestView, "m
       }
     >
       {!isOperator && <p className="muted">Only operators see and fetch files.</p>}
-      {error && <ErrorNotice error={error} />}
+      {error && !data && <ErrorNotice error={error} />}
       {data && (
         <p className="muted">
           {`${plural(files.length, "file")}, ${formatBytes(files.reduce((sum, file) => sum + file.size_bytes, 0))}`}

@@ -134,7 +134,7 @@ export function ManifestsPanel() {
         </>
       }
     >
-      {error && <ErrorNotice error={error} />}
+      {error && !data && <ErrorNotice error={error} />}
       <DataTable
         label="Manifests"
         rows={rows}

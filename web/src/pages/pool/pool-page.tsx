@@ -17,7 +17,7 @@ export function Component() {
   const { data: host } = useQuery(hostQuery);
   return (
     <Page title="Data pool" note="What the plan refers to; manifests may share files, which are stored once">
-      {error && <ErrorNotice error={error} />}
+      {error && !pool && <ErrorNotice error={error} />}
       <Totals pool={pool} host={host} />
       <ManifestsPanel />
       {pool && <Refused pool={pool} />}

@@ -6,7 +6,6 @@ import { devicesQuery } from "@/api/profiler";
 import { metricsQuery, notesQuery } from "@/api/profiler-query";
 import { plural } from "@/lib/format";
 import { ErrorNotice } from "@/ui/notice";
-import { StaleNotice } from "@/ui/stale-notice";
 import { NoteList } from "./note-list";
 import { PanelCard } from "./panel-card";
 import { ProcessTable } from "./process-table";
@@ -39,7 +38,6 @@ export function Charts({ state }: { state: ProfilerState }) {
     <>
       <Toolbar state={state} devices={devices ?? NOTHING} notes={notes} />
       {error && !metrics && <ErrorNotice error={error} />}
-      <StaleNotice />
       {big ? (
         <PanelCard key={big.id} panel={big} {...shared} big />
       ) : (

@@ -5,7 +5,6 @@ import { Link, Navigate, useLocation, useParams } from "react-router";
 import { experimentQuery } from "@/api/experiments";
 import { runQuery, type RunView } from "@/api/runs";
 import { Page } from "@/app/page";
-import { shownError } from "@/lib/shown-error";
 import { OpsBar } from "@/ops/ops-bar";
 import { OpsStrip } from "@/ops/ops-strip";
 import { ErrorNotice } from "@/ui/notice";
@@ -30,25 +29,20 @@ export function Component() {
     ...runQuery(id),
     refetchInterval: ({ state }) => (state.data?.slot ? LIVE_MS : false),
   });
-  const failure = shownError(error, run);
   if (!run) {
     return (
-      failure && (
+      error && (
         <Page title={id}>
-          <ErrorNotice error={failure} />
+          <ErrorNotice error={error} />
         </Page>
       )
     );
   }
   // An address may name the run; what is live goes by its id.
-  return run.id === id ? (
-    <Run run={run} failure={failure} />
-  ) : (
-    <Navigate to={{ pathname: `/runs/${run.id}`, search }} replace />
-  );
+  return run.id === id ? <Run run={run} /> : <Navigate to={{ pathname: `/runs/${run.id}`, search }} replace />;
 }
 
-function Run({ run, failure }: { run: RunView; failure: Error | null }) {
+function Run({ run }: { run: RunView }) {
   const { data: experiment } = useQuery(experimentQuery(run.experiment));
   return (
     <Page
@@ -81,7 +75,6 @@ function Run({ run, failure }: { run: RunView; failure: Error | null }) {
         </div>
       }
     >
-      {failure && <ErrorNotice error={failure} />}
       {run.failure && <FailurePanel run={run} failure={run.failure} />}
       <div className={css.columns}>
         <NowPanel run={run} />

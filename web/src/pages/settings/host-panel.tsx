@@ -11,7 +11,7 @@ export function HostPanel() {
   const { data: host, error } = useQuery(hostQuery);
   return (
     <Panel title="Host">
-      {error && <ErrorNotice error={error} />}
+      {error && !host && <ErrorNotice error={error} />}
       {host && <Facts facts={hostFacts(host)} />}
     </Panel>
   );

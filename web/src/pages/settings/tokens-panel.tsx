@@ -160,7 +160,7 @@ function Tokens({ own }: { own: string }) {
         </>
       }
     >
-      {error && <ErrorNotice error={error} />}
+      {error && !data && <ErrorNotice error={error} />}
       <DataTable
         label="Tokens"
         rows={rows}

@@ -6,7 +6,6 @@ import { useNavigate } from "react-router";
 import { experimentsQuery } from "@/api/experiments";
 import { timelineRangeQuery } from "@/api/timeline";
 import { Page } from "@/app/page";
-import { shownError } from "@/lib/shown-error";
 import { timeRangeCodec } from "@/lib/time-range";
 import { type Codec, textCodec, useUrlState } from "@/lib/url-state";
 import { Button } from "@/ui/button";
@@ -39,7 +38,6 @@ export function Component() {
   const { data: experiments = [] } = useQuery(experimentsQuery);
   // All chunks, whatever the page is about: a slot that trains another experiment is not idle.
   const { data, error } = useQuery(timelineRangeQuery(range, ""));
-  const failure = shownError(error, data);
   useFreshTimeline();
   const focus = useMemo((): Focus => {
     const found = experiments.find((one) => one.id === experiment || one.name === experiment);
@@ -91,7 +89,7 @@ export function Component() {
         </>
       }
     >
-      {failure && <ErrorNotice error={failure} />}
+      {error && !data && <ErrorNotice error={error} />}
       <Panel
         title="Slots by time"
         flush

@@ -120,7 +120,7 @@ export function SessionPanel({ session }: { session: SessionView }) {
   return (
     <>
       <Panel title={`Runs of ${session.name}`} flush note={note}>
-        {error && <ErrorNotice error={error} />}
+        {error && !summary && <ErrorNotice error={error} />}
         <DataTable
           label={`Runs of ${session.name}`}
           rows={summary?.runs ?? []}

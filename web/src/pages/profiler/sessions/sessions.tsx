@@ -67,7 +67,7 @@ export function Sessions() {
   const chosen = data?.find((session) => session.name === name);
   return (
     <div className={css.columns}>
-      {error && <ErrorNotice error={error} />}
+      {error && !data && <ErrorNotice error={error} />}
       <Panel
         title="Sessions"
         flush
