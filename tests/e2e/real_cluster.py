@@ -132,12 +132,8 @@ class RealCluster:
         self.host_process.wait(timeout=30)
 
     def trainer_pids(self, name: str) -> list[int]:
-        """Trainer processes of a client, as the operating system sees them."""
-        return [
-            child.pid
-            for child in psutil.Process(self.clients[name].pid).children(recursive=True)
-            if "gswarm.training.process" in " ".join(child.cmdline())
-        ]
+        """Living trainer processes of a client, as the operating system sees them."""
+        return [child.pid for child in psutil.Process(self.clients[name].pid).children(recursive=True) if _is_trainer(child)]
 
     def log(self, name: str, size: int = 3000) -> str:
         path = self.root / name
@@ -159,3 +155,10 @@ class RealCluster:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+
+
+def _is_trainer(process: psutil.Process) -> bool:
+    try:
+        return "gswarm.training.process" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # or a zombie, which is one of them
+        return False
