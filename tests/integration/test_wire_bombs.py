@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,10 +23,12 @@ from gswarm.wire.methods import CLIENT_NAME_KEY, SESSION_METHOD
 
 
 async def talk(port: int, second: bytes, compression: grpc.Compression | None) -> grpc.aio.AioRpcError | None:
-    """Opens a session and sends ``second`` behind the registration; how the call ended."""
+    """Opens a session, registers, and then sends ``second``; how the call ended."""
+    registered = asyncio.Event()
 
     async def requests() -> AsyncIterator[bytes]:
         yield convert.encode(register("a"))
+        await registered.wait()
         yield second
 
     options: list[tuple[str, Any]] = [("grpc.max_send_message_length", -1)]
@@ -33,7 +36,7 @@ async def talk(port: int, second: bytes, compression: grpc.Compression | None) -
         call = channel.stream_stream(SESSION_METHOD)(requests(), metadata=((CLIENT_NAME_KEY, "a"),), compression=compression)
         try:
             async for _ in call:
-                pass
+                registered.set()
         except grpc.aio.AioRpcError as error:
             return error
     return None
