@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import grpc.aio
 import pytest
 from hypothesis import HealthCheck, settings
 
 # A machine that does other things at the same time is no finding.
 settings.register_profile("gswarm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("gswarm")
+
+# gRPC's poller ends with the last object that uses it, on whatever thread frees that one, and waits there for calls of loops that are
+# long closed: a test's server then stood still for good. A process of gswarm has one host or one connection for as long as it lives.
+grpc.aio.init_grpc_aio()
 
 
 @pytest.fixture(scope="session")
