@@ -9,12 +9,14 @@ from typing import Any
 
 import httpx
 import pytest
-from api_host import ApiHost, api_host, with_runs
+from api_host import CLIENT, ApiHost, api_host, with_runs
 from dashboard import Dashboard
 from playwright.sync_api import Browser, expect
 
 from gswarm.domain.ids import JobId, RunId
 from gswarm.domain.messages import LogLine, StepMetrics
+from gswarm.host import loop
+from gswarm.host.api import events
 
 pytestmark = pytest.mark.e2e
 Open = Callable[..., Dashboard]
@@ -77,6 +79,34 @@ def test_a_run_says_where_it_is_and_is_verified_and_exported_from_its_page(api: 
 
 def _open_job(api: ApiHost) -> JobId:
     return next(job.id for job in api.state.jobs.values() if job.result_json is None)
+
+
+def test_events_are_searched_back_to_the_oldest(api: ApiHost, run: str, visit: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One call looks through few events and finds none; the page goes on until it has what was asked for."""
+    with api.host() as host:
+        host.stop_run(run)
+        for _ in range(8):
+            host.drain_client(CLIENT)
+            host.resume_client(CLIENT)
+    monkeypatch.setattr(events, "LOOKS_MAX", 4)
+    monkeypatch.setattr(loop, "READ_PAGE_ENTRIES", 2)
+    page = visit(f"/events?filter=run%3D{run}", role="viewer").page
+    listed = page.get_by_role("region", name="Events, scrollable")
+    expect(listed.get_by_text(f"{run}: stop requested by admin")).to_be_visible()
+    page.get_by_role("button", name="Read older ones").click()
+    expect(listed.get_by_text("trained").first).to_be_visible()
+    page.get_by_label("Filter events").fill("run=r99")
+    expect(page.get_by_text("No event matches", exact=True)).to_be_visible()
+    page.get_by_label("Filter events").fill("")
+    page.get_by_label("Kind").select_option("clients")
+    expect(listed.get_by_text("drain").first).to_be_visible()
+    with api.host() as host:
+        host.drain_client(CLIENT)
+        newest = api.plan.seq
+    expect(listed.locator(f"[data-event='{newest}']")).to_be_visible()
+    with api.host() as host:
+        host.resume_client(CLIENT)
+        host.resume_run(run)
 
 
 def test_a_log_is_searched_paused_and_linked_to_and_goes_on_by_itself(api: ApiHost, run: str, visit: Open) -> None:

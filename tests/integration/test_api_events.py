@@ -17,7 +17,8 @@ from gswarm.datapool.manifest import Entry, Manifest, save_manifest
 from gswarm.domain.errors import ConflictError, CorruptDataError, InvalidInputError, NotFoundError, UnavailableError
 from gswarm.domain.ids import Digest, JobId, RunId
 from gswarm.domain.messages import LogLine
-from gswarm.host.api import sse
+from gswarm.host import loop
+from gswarm.host.api import events, sse
 from gswarm.host.api.events import event_kind
 from gswarm.scheduler.events import ClientDrainRequested
 from gswarm.sdk import Host
@@ -57,6 +58,57 @@ def test_events_without_an_id_begin_now(api: ApiHost, host: Host) -> None:
     event = next(live)
     assert (event["type"], event["ids"]) == ("run_op_requested", {"run": "r1", "experiment": "e1"})
     assert "admin" in event["text"]
+
+
+def test_what_is_past_comes_in_pages_of_what_is_asked_for(api: ApiHost, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, other, _ = with_runs(api)
+    host.stop_run(run)
+    made = host.clone_run(run, {})["id"]
+    host.stop_run(other)
+    kinds = [event["type"] for event in host.past_events(100)]
+    assert kinds == [
+        "run_op_requested", "run_clone_requested", "run_op_requested", "job_finished", "client_registered", "experiment_submitted",
+    ]  # fmt: skip
+    assert [event["id"] for event in host.past_events(2)] == [6, 5]
+    assert host.past_events(0) == []
+
+    def ids(**about: str) -> list[int]:
+        return [event["id"] for event in host.past_events(100, about)]
+
+    assert (ids(run=run), ids(run=made), ids(run=other)) == ([5, 4], [5], [6])
+    assert ids(client=CLIENT) == [3, 2]
+    assert ids(experiment="tiny") == ids(experiment="e1") == [6, 5, 4, 3, 1]
+    assert ids(experiment="e1", client=CLIENT) == [3]
+    assert ids(run="r99") == []
+    # One call looks through so many events only, and says where to go on.
+    monkeypatch.setattr(events, "LOOKS_MAX", 1)
+    monkeypatch.setattr(loop, "READ_PAGE_ENTRIES", 1)
+    page = host._get("/events/past", run=run)
+    assert (page["items"], page["next_cursor"]) == ([], "6")
+    assert (ids(run=run), ids(client=CLIENT)) == ([5, 4], [3, 2])
+    assert [one["id"] for one in host._get("/events/past", kind=["job_finished", "client_registered"], cursor="4")["items"]] == [3]
+    with pytest.raises(InvalidInputError, match="not of this list"):
+        host._get("/events/past", cursor="-1")
+
+
+def test_what_the_journal_keeps_no_more_is_the_end(api: ApiHost, host: Host) -> None:
+    with_runs(api)
+    host.stop_run("r1")
+    api.journal._entries_kept = 2
+    for seq in (2, 3):
+        api.journal.save_snapshot(seq, b"a state")
+    page = host._get("/events/past", limit=1)
+    assert ([one["id"] for one in page["items"]], page["next_cursor"]) == ([4], "4")
+    page = host._get("/events/past", limit=1, cursor="4")
+    assert ([one["id"] for one in page["items"]], page["next_cursor"]) == ([3], None)
+    assert host._get("/events/past", cursor="2") == {"items": [], "next_cursor": None}
+
+
+def test_only_events_that_are_asked_for_are_followed(api: ApiHost, host: Host) -> None:
+    with_runs(api)
+    host.stop_run("r1")
+    assert [event["id"] for event in itertools.islice(host.events(0, about={"experiment": "e1"}), 3)] == [1, 3, 4]
+    assert next(host.events(0, about={"run": "r1"}))["id"] == 4
 
 
 def test_an_id_of_the_future_is_a_problem_and_not_a_broken_stream(host: Host) -> None:

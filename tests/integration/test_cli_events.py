@@ -55,18 +55,37 @@ def test_what_happened_is_told_with_who_asked_for_it(api: ApiHost, cli: Cli) -> 
     assert [event["type"] for event in json.loads(cli("events", "-n", "2", "-o", "json"))] == ["job_finished", "run_op_requested"]
 
 
-def test_events_are_followed_until_the_host_ends(api: ApiHost, cli: Cli) -> None:
+def test_only_what_is_about_something_is_told(api: ApiHost, cli: Cli) -> None:
     with_runs(api)
+    cli("run", "stop", "r1")
+    assert cli("events", "--run", "r1", "-o", "quiet").split() == ["4"]
+    assert cli("events", "--experiment", "tiny", "--after", "1", "-o", "quiet").split() == ["3", "4"]
+    assert cli("events", "-e", "tiny", "-c", CLIENT, "-o", "quiet").split() == ["3"]
+    assert "by caller" in cli("events", "--audit", "writes", "--run", "r1", code=1)
+
+
+@pytest.mark.parametrize(
+    ("begin", "told"),
+    [
+        (("--after", "2"), ["job_finished", "client_drain_requested"]),
+        (("-n", "1"), ["job_finished", "client_drain_requested"]),
+        (("--client", CLIENT), ["client_registered", "job_finished", "client_drain_requested"]),
+        (("--run", "r1"), []),
+    ],
+)
+def test_events_are_followed_until_the_host_ends(api: ApiHost, cli: Cli, begin: tuple[str, ...], told: list[str]) -> None:
+    with_runs(api)
+    own = api.plan._subscribers
 
     async def followed() -> None:
-        while not api.plan._subscribers:
+        while api.plan._subscribers == own:
             await asyncio.sleep(0.01)
         await api.plan.submit(ClientDrainRequested(CLIENT, True))
         await api.plan.close()
 
     following = asyncio.run_coroutine_threadsafe(followed(), api.loop)
-    lines = cli("events", "-f", "--after", "2", "-o", "json").splitlines()
-    assert [json.loads(line)["type"] for line in lines] == ["job_finished", "client_drain_requested"]
+    lines = cli("events", "-f", *begin, "-o", "json").splitlines()
+    assert [json.loads(line)["type"] for line in lines] == told
     following.result(10)
 
 

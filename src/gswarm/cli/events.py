@@ -14,6 +14,7 @@ from gswarm.domain.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from gswarm.sdk import Host
+    from gswarm.sdk.host import About
 
 
 class AuditKind(StrEnum):
@@ -36,6 +37,9 @@ def events(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as things happen, until Ctrl-C.")] = False,
     last: Annotated[int, typer.Option("--last", "-n", min=0, help="How many of the newest to begin with.")] = 50,
     after: Annotated[int | None, typer.Option("--after", min=0, help="All behind this event instead.")] = None,
+    experiment: Annotated[str | None, typer.Option("--experiment", "-e", help="Only what is about this experiment.")] = None,
+    run: Annotated[str | None, typer.Option("--run", "-r", help="Only what is about this run.")] = None,
+    client: Annotated[str | None, typer.Option("--client", "-c", help="Only what is about this client.")] = None,
     audit: Annotated[
         AuditKind | None, typer.Option("--audit", help="The audit log instead (administrators): changes, or callers who were refused.")
     ] = None,
@@ -46,9 +50,12 @@ def events(
         if audit is not None:
             if follow or after is not None:
                 raise InvalidInputError("the audit log is not followed", "leave --follow and --after out")
+            if experiment or run or client:
+                raise InvalidInputError("the audit log is by caller, not by experiment, run or client", "leave them out")
             show_rows(output, host.audit(audit.value, last)[::-1], AUDIT_COLUMNS, key="number")
             return
-        found = _events(host, last, after, follow)
+        about = {"experiment": experiment, "run": run, "client": client}
+        found = _followed(host, last, after, about) if follow else iter(_past(host, last, after, about))
         if output is Format.JSON and not follow:
             print_json(list(found))
             return
@@ -62,13 +69,17 @@ def events(
                     put(f"{event['id']:>6}  {moment(event['at'])}  {event['text']}")
 
 
-def _events(host: Host, last: int, after: int | None, follow: bool) -> Iterator[Json]:
-    journal = host.status()["journal"]
-    newest = int(journal["newest_event"])
-    start = after if after is not None else max(newest - last, int(journal["oldest_event"]) - 1, 0)
-    if start >= newest and not follow:
-        return
-    for event in host.events(start):
-        yield event
-        if event["id"] >= newest and not follow:
-            return
+def _past(host: Host, last: int, after: int | None, about: About) -> list[Json]:
+    """The oldest first."""
+    if after is not None:
+        last = max(int(host.ready()["seq"]) - after, 0)
+    return [event for event in reversed(host.past_events(last, about)) if after is None or event["id"] > after]
+
+
+def _followed(host: Host, last: int, after: int | None, about: About) -> Iterator[Json]:
+    if after is None:
+        after = int(host.ready()["seq"])
+        past = _past(host, last, None, about)
+        yield from past
+        after = max([after, *(event["id"] for event in past)])
+    yield from host.events(after, about=about)

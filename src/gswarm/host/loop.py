@@ -7,6 +7,7 @@ gathers, so many events share a flush. Nothing leaves the host before the flush 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -340,12 +341,18 @@ class PlanLoop:
         finally:
             self._subscribers -= 1
 
+    async def entries_before(self, seq: int) -> list[JournalEntry]:
+        """A page of the durable entries right before ``seq``, the oldest first; empty where none is kept."""
+        end = min(seq, self._seq + 1)
+        start = max(end - READ_PAGE_ENTRIES, self.oldest + 1)
+        return [] if start >= end else await asyncio.to_thread(_read, self._journal, start - 1, end - start)
+
     async def _entries_behind(self, seq: int) -> list[JournalEntry]:
         if seq >= self._seq:
             return []
         if self._recent and self._recent[0].seq <= seq + 1:
             return [entry for entry in self._recent if entry.seq > seq]
-        return await asyncio.to_thread(_read_page, self._journal, seq)
+        return await asyncio.to_thread(_read, self._journal, seq, READ_PAGE_ENTRIES)
 
 
 def _answer(look: _Look) -> None:
@@ -357,10 +364,5 @@ def _answer(look: _Look) -> None:
         look.answer.set_exception(error)
 
 
-def _read_page(journal: Journal, after_seq: int) -> list[JournalEntry]:
-    page = []
-    for entry in journal.read(after_seq):
-        page.append(entry)
-        if len(page) == READ_PAGE_ENTRIES:
-            break
-    return page
+def _read(journal: Journal, after_seq: int, count: int) -> list[JournalEntry]:
+    return list(itertools.islice(journal.read(after_seq), count))

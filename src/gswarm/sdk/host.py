@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +20,9 @@ from gswarm.sdk.plan import read_file
 from gswarm.sdk.transport import Json, Transport
 
 EVENTS_GIVE_UP_S = 60.0
+
+About = Mapping[str, str | None]
+"""What events are asked for, by names and ids; None leaves it open."""
 
 
 class Host:
@@ -68,20 +72,24 @@ class Host:
 
     def audit(self, kind: str = "writes", limit: int = 1000) -> list[Json]:
         """Who changed what (``writes``), or who was not let in (``refusals``): the newest ``limit``, newest first."""
-        found: list[Json] = []
-        cursor: str | None = None
-        while len(found) < limit:
-            page = self._get("/audit", kind=kind, limit=min(limit - len(found), 500), cursor=cursor)
-            found += page["items"]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                break
-        return found
+        return self._newest("/audit", limit, kind=kind)
 
-    def events(self, after: int | None = None, give_up_after_s: float = EVENTS_GIVE_UP_S) -> Iterator[Json]:
-        """What happens from now on, or after event ``after``; goes on by itself when the connection or the host comes back."""
+    def events(self, after: int | None = None, give_up_after_s: float = EVENTS_GIVE_UP_S, about: About | None = None) -> Iterator[Json]:
+        """What happens from now on, or after event ``after``; goes on by itself when the connection or the host comes back.
+
+        Args:
+            about: only events that are about all of these: ``experiment``, ``run``, ``client``, ``job``.
+        """
         start = after if after is not None else int(self.ready()["seq"])
-        return self._transport.stream("/events", {}, start, give_up_after_s)
+        return self._transport.stream("/events", _given(**(about or {})), start, give_up_after_s)
+
+    def past_events(self, limit: int, about: About | None = None) -> list[Json]:
+        """What happened, the newest first, of all that the journal keeps: at most ``limit`` events.
+
+        Args:
+            about: only events that are about all of these: ``experiment``, ``run``, ``client``, ``job``.
+        """
+        return self._newest("/events/past", limit, **_given(**(about or {})))
 
     def alerts(self) -> list[Json]:
         """What is wrong, the worst first, then what was over in the last hour: those with ``until``."""
@@ -338,6 +346,9 @@ class Host:
 
     def _get(self, path: str, **params: Any) -> Json:
         return self._transport.call("GET", path, params=_given(**params))
+
+    def _newest(self, path: str, limit: int, **params: Any) -> list[Json]:
+        return list(itertools.islice(self._transport.each(path, min(limit, 500), **params), limit))
 
     def _post(self, path: str, body: Json | None = None, request_id: str | None = None) -> Json:
         return self._transport.call("POST", path, request_id=request_id, **({} if body is None else {"json": body}))

@@ -113,15 +113,18 @@ class Transport:
         return body
 
     def items(self, path: str, **params: Any) -> list[Json]:
-        """Every item of a list, page by page."""
-        found: list[Json] = []
+        """Every item of a list."""
+        return list(self.each(path, **params))
+
+    def each(self, path: str, limit: int = 500, **params: Any) -> Iterator[Json]:
+        """The items of a list, read page by page of ``limit`` as they are taken."""
         cursor: str | None = None
         while True:
-            body = self.call("GET", path, params={**params, "limit": 500, **({"cursor": cursor} if cursor else {})})
-            found += body["items"]
+            body = self.call("GET", path, params={**params, "limit": limit, **({"cursor": cursor} if cursor else {})})
+            yield from body["items"]
             cursor = body["next_cursor"]
             if cursor is None:
-                return found
+                return
 
     def download(self, path: str) -> Iterator[bytes]:
         """The bytes of a file. Raises like ``call``."""

@@ -71,6 +71,7 @@ ROUTES = (
     ApiRoute("GET", "/auth/whoami", VIEWER, login.whoami),
     ApiRoute("GET", "/audit", ADMIN, audit.list_audit),
     ApiRoute("GET", "/events", VIEWER, events.events),
+    ApiRoute("GET", "/events/past", VIEWER, events.past_events),
     ApiRoute("POST", "/experiments", OPERATOR, experiments.submit_experiment, 201),
     ApiRoute("POST", "/experiments/validate", VIEWER, experiments.validate_experiment, is_write=False),
     ApiRoute("GET", "/experiments", VIEWER, experiments.list_experiments),

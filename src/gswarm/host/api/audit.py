@@ -6,10 +6,9 @@ from typing import Annotated
 
 from fastapi import Query
 
-from gswarm.domain.errors import InvalidInputError
 from gswarm.host.api import models
 from gswarm.host.api.deps import ServicesDep
-from gswarm.host.api.paging import Cursor, Limit
+from gswarm.host.api.paging import Cursor, Limit, before
 from gswarm.host.audit import AuditKind, NumberedRecord
 
 Kind = Annotated[AuditKind, Query(description="Changes that were asked for, or callers that were refused.")]
@@ -19,12 +18,7 @@ async def list_audit(
     services: ServicesDep, kind: Kind = AuditKind.WRITES, limit: Limit = 100, cursor: Cursor = None
 ) -> models.Page[models.AuditView]:
     """Records, the newest first. Numbers grow by one; the oldest records make room for new ones."""
-    before = None
-    if cursor is not None:
-        if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 19):
-            raise InvalidInputError(f"the cursor {cursor!r} is not of this list", "start again without a cursor")
-        before = int(cursor)
-    found = await services.audit.read(kind, limit, before)
+    found = await services.audit.read(kind, limit, before(cursor))
     following = str(found[-1][0]) if len(found) == limit and found[-1][0] > 1 else None
     return models.Page(items=[_view(numbered) for numbered in found], next_cursor=following)
 

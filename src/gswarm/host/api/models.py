@@ -364,6 +364,16 @@ class LoginRequest(Model):
     token: str = Field(max_length=500, description="A token of the API; a client's join token logs nobody in.")
 
 
+class EventView(Model):
+    """One event of the plan."""
+
+    id: int
+    type: str
+    text: str = Field(description="A sentence for people.")
+    ids: dict[str, str] = Field(description="Whom it is about: experiment, run, parent, client, job.")
+    at: float
+
+
 class AuditView(Model):
     """One record of the audit log."""
 

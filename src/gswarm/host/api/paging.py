@@ -30,3 +30,16 @@ def page(items: Sequence[T], key: Callable[[T], str], limit: int, cursor: str | 
             raise InvalidInputError(f"the cursor {cursor!r} is not of this list", "start again without a cursor")
     chosen = items[start : start + limit]
     return chosen, key(chosen[-1]) if chosen and start + limit < len(items) else None
+
+
+def before(cursor: str | None) -> int | None:
+    """What stands in the cursor of a list whose items have growing numbers, the newest first.
+
+    Raises:
+        InvalidInputError: it is no number.
+    """
+    if cursor is None:
+        return None
+    if not (cursor.isascii() and cursor.isdecimal() and len(cursor) < 19):
+        raise InvalidInputError(f"the cursor {cursor!r} is not of this list", "start again without a cursor")
+    return int(cursor)

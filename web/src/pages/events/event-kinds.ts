@@ -54,6 +54,13 @@ export function isOfGroup(event: HostEvent, group: EventGroup): boolean {
   return lookOf(event.type).group === group;
 }
 
+/** Types of events that a group may have; undefined: any. */
+export function kindsOf(group: EventGroup): string[] | undefined {
+  if (group === "all") return undefined;
+  if (group === "failures") return ["chunk_failed", "client_lost", "job_finished"];
+  return Object.keys(KINDS).filter((type) => lookOf(type).group === group);
+}
+
 export function isFailure(event: HostEvent): boolean {
   return (
     event.type === "chunk_failed" ||

@@ -1,7 +1,23 @@
 /** Events of before and of now in one list. Pure. */
+import type { EventScope } from "@/api/events";
+import type { Filter } from "@/lib/filter";
 import type { HostEvent } from "@/live/dirty";
+import { type EventGroup, kindsOf } from "./event-kinds";
 
 export const EVENTS_MAX = 20_000;
+
+/** What the host is asked for: of the filter the conditions that name one thing, and the group. The page's own filter does the rest. */
+export function scopeOf(filter: Filter, group: EventGroup): EventScope {
+  const named = (field: string) =>
+    filter.find((term) => term.field === field && term.comparison === "=" && !term.negated)?.value.toLowerCase();
+  return {
+    experiment: named("experiment"),
+    run: named("run"),
+    client: named("client"),
+    job: named("job"),
+    kind: kindsOf(group),
+  };
+}
 
 interface Reading {
   /** Somebody asked for some of them only. */

@@ -9,9 +9,9 @@ import { ErrorNotice } from "@/ui/notice";
 import { Empty, Panel } from "@/ui/panel";
 import { type EventGroup, fieldsOf, GROUPS, isOfGroup } from "./event-kinds";
 import { EventList } from "./event-list";
-import { mustReadOn } from "./event-log";
+import { mustReadOn, scopeOf } from "./event-log";
 import css from "./events.module.css";
-import { useEventLog } from "./use-event-log";
+import { type EventLog, useEventLog } from "./use-event-log";
 
 const FILTER = textCodec<string>("");
 const GROUP = textCodec<EventGroup>(
@@ -21,23 +21,29 @@ const GROUP = textCodec<EventGroup>(
 
 const SETTLE_MS = 400;
 
-function readingText(read: number): string {
-  return read > 0 ? `Nothing yet in the newest ${plural(read, "event")}, reading on` : "Reading the journal";
+/** Why nothing is in sight. */
+function emptyText({ reach, hasOlder, isReading }: EventLog, isFiltered: boolean, isSearching: boolean): string {
+  const back = reach === null ? "" : ` back to event ${reach.toLocaleString("en")}`;
+  if (isSearching || isReading) return back ? `Nothing yet${back}, reading on` : "Reading the journal";
+  if (!isFiltered) return "Nothing has happened";
+  return hasOlder ? `No event matches${back}` : "No event matches";
 }
 
 /** What the host's journal says happened, live. */
 export function EventsTab() {
-  const log = useEventLog();
   const [group, setGroup] = useUrlState("kind", GROUP);
   const [filter, setFilter] = useUrlState("filter", FILTER);
   const parsed = useMemo(() => parseFilter(filter), [filter]);
+  const settled = useSettled(filter, SETTLE_MS);
+  const scope = useMemo(() => scopeOf(parseFilter(settled), group), [settled, group]);
+  const log = useEventLog(scope);
   const shown = useMemo(
     () => log.events.filter((event) => isOfGroup(event, group) && matches(parsed, fieldsOf(event))),
     [log.events, group, parsed],
   );
-  const settled = useSettled(filter, SETTLE_MS);
+  const isFiltered = settled !== "" || group !== "all";
   const isSearching = mustReadOn({
-    isFiltered: settled !== "" || group !== "all",
+    isFiltered,
     shown: shown.length,
     read: log.events.length,
     hasOlder: log.hasOlder,
@@ -66,24 +72,12 @@ export function EventsTab() {
         </>
       }
     >
-      {log.error && <ErrorNotice error={log.error} />}
-      {shown.length > 0 ? (
-        <EventList events={shown} />
-      ) : (
-        <Empty
-          title={
-            isSearching || log.isReading
-              ? readingText(log.events.length)
-              : log.events.length > 0
-                ? "No event matches"
-                : "Nothing has happened"
-          }
-        />
-      )}
+      {log.error && log.reach === null && <ErrorNotice error={log.error} />}
+      {shown.length > 0 ? <EventList events={shown} /> : <Empty title={emptyText(log, isFiltered, isSearching)} />}
       <footer className={css.foot}>
         {log.hasOlder ? (
           <Button disabledReason={log.isReading ? "They are being read" : null} onClick={log.readOlder}>
-            Read 1,000 older ones
+            Read older ones
           </Button>
         ) : (
           <span className="muted">{log.isReading ? "" : "The host keeps no older events"}</span>

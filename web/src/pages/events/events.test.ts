@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { matches, parseFilter } from "@/lib/filter";
 import type { HostEvent } from "@/live/dirty";
 import { fieldsOf, isOfGroup, lookOf } from "./event-kinds";
-import { joined, mustReadOn } from "./event-log";
+import { joined, mustReadOn, scopeOf } from "./event-log";
 
 function event(id: number, type: string, text = "", ids: HostEvent["ids"] = {}): HostEvent {
   return { id, type, text, ids, at: id };
@@ -46,6 +46,14 @@ test("the filter tells r1 from r10, and finds a clone by its parent", () => {
   expect(found("run=r1", event(1, "chunk_trained", "r1: trained", { run: "r1" }))).toBe(true);
   expect(found("parent=r1", event(1, "run_clone_requested", "", { parent: "r1", run: "r9" }))).toBe(true);
   expect(found("client:lef committed", event(1, "chunk_committed", "", { client: "left" }))).toBe(true);
+});
+
+test("the host is asked for what the filter names, the page looks for the rest", () => {
+  const asked = (text: string) => scopeOf(parseFilter(text), "all");
+  expect(asked("run=R1 client=left cosine")).toEqual({ run: "r1", client: "left" });
+  expect(asked("-run=r1 client:left id>=3")).toEqual({});
+  expect(scopeOf([], "failures").kind).toEqual(["chunk_failed", "client_lost", "job_finished"]);
+  expect(scopeOf([], "clients").kind).toContain("slots_occupied");
 });
 
 test("older events are read until something matches or there is no more", () => {

@@ -1,7 +1,6 @@
 /** The newest events of the host's journal. */
 import { queryOptions } from "@tanstack/react-query";
-import { hostQuery } from "@/api/cluster";
-import { readEvents } from "@/api/events";
+import { fetchPastEvents } from "@/api/events";
 import type { HostEvent } from "@/live/dirty";
 
 export const SHOWN_MAX = 8;
@@ -9,11 +8,7 @@ export const SHOWN_MAX = 8;
 /** Those of before the page was opened; what comes later comes by the event stream. */
 export const latestEventsQuery = queryOptions({
   queryKey: ["latest-events"],
-  queryFn: async ({ client, signal }): Promise<readonly HostEvent[]> => {
-    const { journal } = await client.fetchQuery({ ...hostQuery, staleTime: 0 });
-    const after = Math.max(journal.oldest_event - 1, journal.newest_event - SHOWN_MAX, 0);
-    return readEvents(after, journal.newest_event, signal);
-  },
+  queryFn: async (): Promise<readonly HostEvent[]> => (await fetchPastEvents(SHOWN_MAX)).items,
   staleTime: Infinity,
 });
 
