@@ -172,7 +172,8 @@ def _fields(document: Json) -> list[tuple[str, str]]:
         ("journal", f"{document['seq']} events"),
         (
             "refused",
-            f"{document['refused_reports']} reports whose lease was over, {document['refused_transfers']} transfers without a right",
+            f"{document['refused_reports']} reports whose lease was over, {document['refused_transfers']} transfers without a right, "
+            f"{document['refused_metrics']} metrics of others' runs",
         ),
     ]
 

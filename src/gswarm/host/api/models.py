@@ -404,6 +404,7 @@ class ReadyView(Model):
     uptime_s: float
     refused_reports: int = Field(description="Reports whose lease was over; they did not count.")
     refused_transfers: int = Field(description="Blobs that clients asked for or brought without a right to.")
+    refused_metrics: int = Field(description="Values and log lines of runs that their sender was not granted.")
 
 
 class JournalStatusView(Model):
@@ -432,6 +433,7 @@ class HostView(Model):
     uptime_s: float
     refused_reports: int
     refused_transfers: int
+    refused_metrics: int
     open_leases: int = Field(description="Grants that are neither committed nor over.")
     open_jobs: int
     epoch: int = Field(description="Grows with each restore from a backup; 0 on a host that never was.")

@@ -30,6 +30,7 @@ async def ready(services: ServicesDep) -> models.ReadyView:
         uptime_s=services.clock() - services.started_at_s,
         refused_reports=services.sessions.refused_reports,
         refused_transfers=services.rights.refused_count,
+        refused_metrics=services.sessions.refused_metrics,
     )
 
 

@@ -40,9 +40,14 @@ function hostFacts(host: HostView): Fact[] {
     ["Slots", String(host.slots)],
     ["Open leases", `${host.open_leases} (grants that are neither committed nor over)`],
     ["Open jobs", String(host.open_jobs)],
-    ["Refused", `${plural(host.refused_reports, "report")}, ${plural(host.refused_transfers, "transfer")}`],
+    ["Refused", refusedText(host)],
     ["Restored", host.epoch === 0 ? "never" : `${plural(host.epoch, "time")} from a backup`],
   ];
+}
+
+function refusedText(host: HostView): string {
+  const metrics = `${plural(host.refused_metrics, "metric")} of others' runs`;
+  return `${plural(host.refused_reports, "report")}, ${plural(host.refused_transfers, "transfer")}, ${metrics}`;
 }
 
 function journalFacts(journal: HostView["journal"]): Fact[] {
