@@ -71,6 +71,7 @@ class FakeSessions:
 
     connected: frozenset[str] = frozenset({CLIENT})
     refused_reports: int = 3
+    refused_metrics: int = 5
     asked_to_leave: list[str] = field(default_factory=list)
 
     def certificate_ends_s(self, client: ClientName) -> float | None:

@@ -262,7 +262,7 @@ def test_ready_counts_what_is_there(api: ApiHost, host: Host) -> None:
     assert (before["clients"], before["slots"], before["seq"]) == (0, 0, 0)
     with_runs(api, slots=2)
     after = host.ready()
-    assert (after["clients"], after["slots"], after["refused_reports"]) == (1, 2, 3)
+    assert (after["clients"], after["slots"], after["refused_reports"], after["refused_metrics"]) == (1, 2, 3, 5)
 
 
 # ---- files -------------------------------------------------------------------------------------------------------------------
