@@ -34,6 +34,8 @@ export interface ChartModel {
 const BANDS_MAX = 3;
 const MANY = 8;
 const COLUMNS = 1000;
+/** Of a panel's second metric, third, and so on: reading and writing of one machine have one colour. */
+const DASHES: readonly (readonly number[] | undefined)[] = [undefined, [4, 3], [1, 3]];
 
 export function chartModel(
   panel: PanelSpec,
@@ -43,15 +45,16 @@ export function chartModel(
   own: number | null,
   theme: Theme,
 ): ChartModel {
+  const order = (line: AnswerLine) => panel.metrics.indexOf(line.metric);
   const all = answer.series
     .filter((line) => panel.metrics.includes(line.metric))
     .filter((line) => only === null || only.has(lineKey(line)))
-    .sort((a, b) => a.metric.localeCompare(b.metric) || byName(lineKey(a), lineKey(b)));
+    .sort((a, b) => order(a) - order(b) || byName(lineKey(a), lineKey(b)));
   const names = [...new Set(all.map(lineKey))].sort(byName);
   const isolating = isolated.some((key) => names.includes(key));
   const legend = all.map((line): LegendLine => {
     const series = lineKey(line);
-    const word = panel.metrics.length > 1 ? panel.words[panel.metrics.indexOf(line.metric)] : undefined;
+    const word = panel.metrics.length > 1 ? panel.words[order(line)] : undefined;
     const place = names.indexOf(series);
     // A run has its own colour everywhere; other lines take the palette in order.
     const colored = line.run && (line.owner !== "" || line.client === "") ? line.run : String(place);
@@ -60,7 +63,7 @@ export function chartModel(
       series,
       label: word ? `${series} ${word}` : series,
       color: runColor(colored, theme),
-      dash: panel.metrics.indexOf(line.metric) > 0 ? [4, 3] : runDash(colored),
+      dash: DASHES[order(line)] ?? runDash(colored),
       figures: figuresOf(line),
       isShown: !isolating || isolated.includes(series),
     };

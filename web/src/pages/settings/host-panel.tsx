@@ -40,14 +40,16 @@ function hostFacts(host: HostView): Fact[] {
     ["Slots", String(host.slots)],
     ["Open leases", `${host.open_leases} (grants that are neither committed nor over)`],
     ["Open jobs", String(host.open_jobs)],
-    ["Refused", refusedText(host)],
+    [
+      "Refused",
+      [
+        plural(host.refused_reports, "report"),
+        plural(host.refused_transfers, "transfer"),
+        plural(host.refused_metrics, "metric"),
+      ].join(", "),
+    ],
     ["Restored", host.epoch === 0 ? "never" : `${plural(host.epoch, "time")} from a backup`],
   ];
-}
-
-function refusedText(host: HostView): string {
-  const metrics = `${plural(host.refused_metrics, "metric")} of others' runs`;
-  return `${plural(host.refused_reports, "report")}, ${plural(host.refused_transfers, "transfer")}, ${metrics}`;
 }
 
 function journalFacts(journal: HostView["journal"]): Fact[] {
