@@ -25,12 +25,13 @@ from gswarm.client.enroll import renew
 from gswarm.domain.config import HostConfig
 from gswarm.domain.errors import UnauthenticatedError, UnavailableError
 from gswarm.domain.ids import ClientName, Digest
-from gswarm.domain.messages import ChunkCommittedReport, MetricBatch, Register, Registered
+from gswarm.domain.messages import Ack, ChunkCommittedReport, ClientMessage, HostMessage, MetricBatch, Register, Registered
 from gswarm.domain.plan import ClientState, SlotSpec
 from gswarm.host.daemon import Host
 from gswarm.host.door import Door
 from gswarm.host.identity import RETRY_S, HostCertificate
 from gswarm.sdk import Host as Api
+from gswarm.wire.certificates import Peer
 from gswarm.wire.client import HostConnection
 from gswarm.wire.server import start_server
 from gswarm.wire.tls import CertificateAuthority, ClientTls, ServerTls, client_ssl_context, renewal_due_at, server_name
@@ -119,6 +120,39 @@ async def test_revoking_a_token_cuts_who_joined_with_it(tmp_path: Path) -> None:
         with pytest.raises(UnauthenticatedError):
             await session
     await host.stop()
+
+
+class Talker(EchoHost):
+    """Talks without end."""
+
+    said = 0
+
+    async def session(self, peer: Peer, first: Register, messages: AsyncIterator[ClientMessage]) -> AsyncIterator[HostMessage]:
+        yield Registered(15.0, __version__, "c1")
+        while True:
+            self.said += 1
+            yield Ack(self.said, accepted=False, message="x" * 10_000)
+
+
+async def test_a_session_that_waits_to_be_read_is_told_that_it_is_over(tmp_path: Path) -> None:
+    async with pool_door(tmp_path) as door:
+        host = Talker()
+        server = await start_server(host, "127.0.0.1", 0, door.authority.issue_host(), door=door.door)
+        async with (
+            HostConnection(f"127.0.0.1:{server.port}", joined(door.tokens, "a"), "a") as link,
+            asyncio.timeout(20),
+            aclosing(link.session(aiter(Outbox(register("a"))))) as answers,
+        ):
+            await anext(answers)
+            said = -1
+            while host.said > said:
+                said = host.said
+                await asyncio.sleep(0.1)
+            door.tokens.revoke_client("a")
+            with pytest.raises(UnauthenticatedError, match="revoked"):
+                async for _ in answers:
+                    pass
+        await server.stop()
 
 
 async def test_a_transfer_of_a_revoked_client_breaks_off_in_the_middle(tmp_path: Path) -> None:

@@ -167,13 +167,14 @@ class _Guard:
         self._authenticated = authenticated
 
     def stream(self, method: Callable[[AsyncIterator[bytes], Peer], AsyncIterator[bytes]]) -> Any:
-        async def call(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async def call(requests: AsyncIterator[bytes], context: Any) -> None:
             try:
                 peer = self._peer(context)
                 with self._door.inside(peer):
                     async with aclosing(_generator(method(requests, peer))) as replies:
                         async for reply in replies:
-                            yield reply
+                            # Written in here: whoever is shown out while gRPC writes what a generator yields is told nothing.
+                            await context.write(reply)
             except Exception as error:
                 await _abort(context, error)
 
