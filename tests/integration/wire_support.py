@@ -17,8 +17,8 @@ from gswarm.wire.client import ConnectionLimits, HostConnection
 from gswarm.wire.server import RunningServer, ServerLimits, start_server
 from gswarm.wire.tls import CertificateAuthority, ClientTls, Peer, ServerTls, make_key_and_csr
 
-FAST = ConnectionLimits(keepalive_interval_s=0.3, keepalive_timeout_s=0.3, connect_timeout_s=1.0)
-FAST_SERVER = ServerLimits(keepalive_interval_s=0.3, keepalive_timeout_s=0.3, register_timeout_s=0.3)
+FAST = ConnectionLimits(keepalive_interval_s=0.3, keepalive_timeout_s=1.5, connect_timeout_s=1.0)
+FAST_SERVER = ServerLimits(keepalive_interval_s=0.3, keepalive_timeout_s=1.5, register_timeout_s=0.3)
 
 
 @dataclass
