@@ -216,7 +216,9 @@ async def test_no_process_is_left_behind(tmp_path: Path) -> None:
         left = [child for child in psutil.Process().children(recursive=True) if child.pid not in before]
         assert not [child for child in left if child.status() != psutil.STATUS_ZOMBIE]
         assert not psutil.pid_exists(pid)
-        assert not [pid for pid in grandchildren if _runs(pid)]
+        async with asyncio.timeout(10):  # they are killed; when they die is the kernel's business
+            while any(map(_runs, grandchildren)):
+                await asyncio.sleep(0.01)
 
 
 async def test_a_refused_registration_ends_the_client_with_the_hosts_reason(tmp_path: Path) -> None:
