@@ -25,8 +25,10 @@ from typing import Any, TypeVar
 import aiohttp
 import httpx
 import psutil
+from blake3 import blake3
 
 from gswarm import __version__
+from gswarm.datapool.manifest import Manifest
 from gswarm.domain.ids import ClientName, Digest, SlotId
 from gswarm.domain.messages import ClientMessage, GrantReturnedReport, Heartbeat, JobOrder, JobReport, Register, StopOrder
 from gswarm.domain.plan import RunSize, SlotSpec
@@ -35,7 +37,7 @@ from gswarm.host.loop import PlanLoop
 from gswarm.scheduler.core import ClusterState
 from gswarm.scheduler.events import ClientDrainRequested, ClientRegistered
 from gswarm.wire.client import HostConnection
-from gswarm.wire.tls import ClientTls, make_key_and_csr
+from gswarm.wire.tls import ClientTls, client_ssl_context, make_key_and_csr, server_name
 
 LEASE_TIMEOUT_S = 15.0
 ClientT = TypeVar("ClientT")
@@ -209,7 +211,8 @@ search: {method: grid, parameters: {learning_rate: {values: [1.0e-5, 1.0e-4]}}}
 class SimulatedClient:
     """A session that sends heartbeats, prepares what it is asked to at once, and gives back what it is to stop."""
 
-    def __init__(self, name: ClientName, address: str, tls: ClientTls) -> None:
+    def __init__(self, name: ClientName, address: str, pool_url: str, tls: ClientTls) -> None:
+        self._pool_url = pool_url
         self._name = name
         self._address = address
         self._tls = tls
@@ -231,12 +234,28 @@ class SimulatedClient:
                 match message:
                     case JobOrder(job=job):
                         planned = len(json.loads(message.request_json).get("runs", ()))
-                        size = RunSize(1_000, 1_000, 1_000, 10, Digest("0" * 64), Digest("1" * 64))
+                        size = RunSize(1_000, 1_000, 1_000, 10, await self._bring("base"), await self._bring("data"))
                         self._outgoing.put_nowait(JobReport(self._next(), job, '{"seconds": 0}', sizes=(size,) * planned))
                     case StopOrder(run=run, generation=generation):
                         self._outgoing.put_nowait(GrantReturnedReport(self._next(), run, generation))
                     case _:
                         continue
+
+    async def _bring(self, kind: str) -> Digest:
+        """A manifest without files; who prepares must have brought what it names."""
+        manifest = Manifest(kind, ()).to_bytes()
+        digest = Digest(blake3(manifest).hexdigest())
+        async with (
+            aiohttp.ClientSession() as http,
+            http.put(
+                f"{self._pool_url}/v1/blobs/{digest}",
+                data=manifest,
+                ssl=client_ssl_context(self._tls),
+                server_hostname=server_name("host"),
+            ) as answer,
+        ):
+            answer.raise_for_status()
+        return digest
 
     def _next(self) -> int:
         self._seq += 1
@@ -264,14 +283,16 @@ async def helper(data_dir: Path, token: str, count: int) -> None:
     await asyncio.gather(*sessions)
 
 
-async def join_all(data_dir: Path, token: str, count: int, make: Callable[[ClientName, str, ClientTls], ClientT]) -> list[ClientT]:
+async def join_all(data_dir: Path, token: str, count: int, make: Callable[[ClientName, str, str, ClientTls], ClientT]) -> list[ClientT]:
     endpoint = json.loads((data_dir / "host" / "endpoint.json").read_text())
+    pool_url = f"https://127.0.0.1:{endpoint['pool_port']}"
     clients = []
-    async with aiohttp.ClientSession() as http:
+    # As a client does: who has joined does not stay at the door, where one machine has 100 places.
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True)) as http:
         for number in range(count):
             name = ClientName(f"sim-{number}")
-            tls = await join(http, f"https://127.0.0.1:{endpoint['pool_port']}", Path(endpoint["ca_path"]), token, name)
-            clients.append(make(name, endpoint["grpc_address"], tls))
+            tls = await join(http, pool_url, Path(endpoint["ca_path"]), token, name)
+            clients.append(make(name, endpoint["grpc_address"], pool_url, tls))
     return clients
 
 
