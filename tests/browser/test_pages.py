@@ -88,9 +88,14 @@ def test_events_are_searched_back_to_the_oldest(api: ApiHost, run: str, visit: O
         for _ in range(8):
             host.drain_client(CLIENT)
             host.resume_client(CLIENT)
+    seen = visit("/", role="viewer")
+    page = seen.page
+    latest = page.get_by_role("region", name="Latest events")
+    expect(latest.get_by_role("listitem")).to_have_count(8)
+    expect(latest.get_by_role("listitem").first).to_contain_text("takes work again")
     monkeypatch.setattr(events, "LOOKS_MAX", 4)
     monkeypatch.setattr(loop, "READ_PAGE_ENTRIES", 2)
-    page = visit(f"/events?filter=run%3D{run}", role="viewer").page
+    seen.go(f"/events?filter=run%3D{run}")
     listed = page.get_by_role("region", name="Events, scrollable")
     expect(listed.get_by_text(f"{run}: stop requested by admin")).to_be_visible()
     page.get_by_role("button", name="Read older ones").click()

@@ -101,7 +101,9 @@ def test_what_the_journal_keeps_no_more_is_the_end(api: ApiHost, host: Host) -> 
     assert ([one["id"] for one in page["items"]], page["next_cursor"]) == ([4], "4")
     page = host._get("/events/past", limit=1, cursor="4")
     assert ([one["id"] for one in page["items"]], page["next_cursor"]) == ([3], None)
-    assert host._get("/events/past", cursor="2") == {"items": [], "next_cursor": None}
+    for cursor in ("2", "0"):
+        assert host._get("/events/past", cursor=cursor) == {"items": [], "next_cursor": None}
+    assert [one["id"] for one in host._get("/events/past", cursor="9" * 18)["items"]] == [4, 3]
 
 
 def test_only_events_that_are_asked_for_are_followed(api: ApiHost, host: Host) -> None:

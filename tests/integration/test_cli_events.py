@@ -61,6 +61,11 @@ def test_only_what_is_about_something_is_told(api: ApiHost, cli: Cli) -> None:
     assert cli("events", "--run", "r1", "-o", "quiet").split() == ["4"]
     assert cli("events", "--experiment", "tiny", "--after", "1", "-o", "quiet").split() == ["3", "4"]
     assert cli("events", "-e", "tiny", "-c", CLIENT, "-o", "quiet").split() == ["3"]
+    api.journal._entries_kept = 2
+    for seq in (2, 3):
+        api.journal.save_snapshot(seq, b"a state")
+    assert cli("events", "--after", "2", "-o", "quiet").split() == ["3", "4"]
+    assert "the oldest is 3" in cli("events", "--after", "1", code=1)
     assert "by caller" in cli("events", "--audit", "writes", "--run", "r1", code=1)
 
 

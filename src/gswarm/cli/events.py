@@ -10,7 +10,7 @@ import typer
 
 from gswarm.cli.output import Column, Format, Json, Output, column, moment, number, print_json, print_json_line, put, show_rows, text
 from gswarm.cli.reach import open_host
-from gswarm.domain.errors import InvalidInputError
+from gswarm.domain.errors import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
     from gswarm.sdk import Host
@@ -70,9 +70,12 @@ def events(
 
 
 def _past(host: Host, last: int, after: int | None, about: About) -> list[Json]:
-    """The oldest first."""
+    """The oldest first. Raises NotFoundError where not all behind ``after`` are kept."""
     if after is not None:
-        last = max(int(host.ready()["seq"]) - after, 0)
+        journal = host.status()["journal"]
+        if after + 1 < journal["oldest_event"]:
+            raise NotFoundError(f"not all events behind {after} are kept any more", f"the oldest is {journal['oldest_event']}")
+        last = max(journal["newest_event"] - after, 0)
     return [event for event in reversed(host.past_events(last, about)) if after is None or event["id"] > after]
 
 

@@ -1,4 +1,4 @@
-"""A gswarm host as a Python object. Answers are the REST API's JSON documents (``gswarm.host.api.models`` describes them)."""
+"""A gswarm host as a Python object. Answers are the REST API's JSON documents (the ``*models`` of ``gswarm.host.api`` describe them)."""
 
 from __future__ import annotations
 

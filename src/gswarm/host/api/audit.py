@@ -6,8 +6,9 @@ from typing import Annotated
 
 from fastapi import Query
 
-from gswarm.host.api import models
+from gswarm.host.api import host_models as models
 from gswarm.host.api.deps import ServicesDep
+from gswarm.host.api.models import Page
 from gswarm.host.api.paging import Cursor, Limit, before
 from gswarm.host.audit import AuditKind, NumberedRecord
 
@@ -16,11 +17,11 @@ Kind = Annotated[AuditKind, Query(description="Changes that were asked for, or c
 
 async def list_audit(
     services: ServicesDep, kind: Kind = AuditKind.WRITES, limit: Limit = 100, cursor: Cursor = None
-) -> models.Page[models.AuditView]:
+) -> Page[models.AuditView]:
     """Records, the newest first. Numbers grow by one; the oldest records make room for new ones."""
     found = await services.audit.read(kind, limit, before(cursor))
     following = str(found[-1][0]) if len(found) == limit and found[-1][0] > 1 else None
-    return models.Page(items=[_view(numbered) for numbered in found], next_cursor=following)
+    return Page(items=[_view(numbered) for numbered in found], next_cursor=following)
 
 
 def _view(numbered: NumberedRecord) -> models.AuditView:

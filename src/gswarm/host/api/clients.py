@@ -7,7 +7,7 @@ import asyncio
 from gswarm.domain.errors import NotFoundError
 from gswarm.domain.ids import ClientName
 from gswarm.domain.plan import Client
-from gswarm.host.api import models, views
+from gswarm.host.api import host_models, models, views
 from gswarm.host.api.deps import By, ServicesDep
 from gswarm.host.api.paging import Cursor, Limit, page
 from gswarm.scheduler.events import ClientDrainRequested
@@ -63,7 +63,7 @@ async def disconnect_client(services: ServicesDep, by: By, name: str) -> models.
     return _view(services, client)
 
 
-async def revoke_client(services: ServicesDep, name: str) -> models.RevokedView:
+async def revoke_client(services: ServicesDep, name: str) -> host_models.RevokedView:
     """End its certificate for good: what it is doing is cut now, its grants go to others. Idempotent."""
     await asyncio.to_thread(services.tokens.revoke_client, name)
-    return models.RevokedView(clients=[name])
+    return host_models.RevokedView(clients=[name])

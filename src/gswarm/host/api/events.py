@@ -12,8 +12,9 @@ from fastapi import Depends, Header, Query, Response
 
 from gswarm.domain.errors import InvalidInputError, NotFoundError
 from gswarm.domain.ids import JobId, RequestId, RunId
-from gswarm.host.api import models
+from gswarm.host.api import host_models as models
 from gswarm.host.api.deps import CallerDep, ServicesDep, StreamsDep
+from gswarm.host.api.models import Page
 from gswarm.host.api.paging import Cursor, Limit, before
 from gswarm.host.api.sse import frame
 from gswarm.host.journal.protocol import JournalEntry
@@ -94,23 +95,24 @@ async def _frames(services: ServicesDep, after_seq: int, wanted: Wanted) -> Asyn
             yield frame(entry.seq, view.type, view.model_dump())
 
 
-async def past_events(services: ServicesDep, wanted: WantedDep, limit: Limit = 100, cursor: Cursor = None) -> models.Page[models.EventView]:
+async def past_events(services: ServicesDep, wanted: WantedDep, limit: Limit = 100, cursor: Cursor = None) -> Page[models.EventView]:
     """What happened, the newest first, of all that the journal keeps. A page may be empty although older events are about what is
     asked for: as long as there is a cursor, there are older ones."""
     state = services.loop.state
-    place = start = before(cursor) or services.loop.seq + 1
+    newest, given = services.loop.seq, before(cursor)
+    place = start = newest + 1 if given is None else min(given, newest + 1)
     found: list[models.EventView] = []
     while len(found) < limit and start - place < LOOKS_MAX:
         entries = await services.loop.entries_before(place)
         if not entries:
-            return models.Page(items=found, next_cursor=None)
+            return Page(items=found, next_cursor=None)
         for entry in reversed(entries):
             place = entry.seq
             if wanted.has(event_kind(entry.event), event_ids(state, entry.event)):
                 found.append(_view(state, entry))
                 if len(found) == limit:
                     break
-    return models.Page(items=found, next_cursor=str(place) if place > services.loop.oldest + 1 else None)
+    return Page(items=found, next_cursor=str(place) if place > services.loop.oldest + 1 else None)
 
 
 def _view(state: ClusterState, entry: JournalEntry) -> models.EventView:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import Request, Response
 
-from gswarm.host.api import models
+from gswarm.host.api import host_models as models
 from gswarm.host.api.deps import CallerDep, GateDep, Note, StreamsDep
 from gswarm.host.api.gate import COOKIES, Caller
 from gswarm.host.api.shield import address_of

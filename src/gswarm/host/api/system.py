@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from gswarm.domain.plan import ClientState
-from gswarm.host.api import models
+from gswarm.host.api import host_models as models
 from gswarm.host.api.deps import ServicesDep
 from gswarm.host.status import host_status
 

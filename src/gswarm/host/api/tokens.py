@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from gswarm.domain.errors import NotFoundError
-from gswarm.host.api import models
+from gswarm.host.api import host_models as models
 from gswarm.host.api.deps import Note, ServicesDep
+from gswarm.host.api.models import Page
 from gswarm.host.api.paging import Cursor, Limit, page
 from gswarm.host.auth import TokenInfo
 
@@ -32,11 +33,11 @@ async def create_token(services: ServicesDep, note: Note, body: models.TokenRequ
     return models.NewTokenView(**view.model_dump(), token=created.text)
 
 
-async def list_tokens(services: ServicesDep, limit: Limit = 100, cursor: Cursor = None) -> models.Page[models.TokenView]:
+async def list_tokens(services: ServicesDep, limit: Limit = 100, cursor: Cursor = None) -> Page[models.TokenView]:
     """All tokens without their secrets, the newest first, ended ones too."""
     known = await asyncio.to_thread(services.tokens.list)
     chosen, following = page(known, lambda info: info.id, limit, cursor)
-    return models.Page(items=[_fields(info) for info in chosen], next_cursor=following)
+    return Page(items=[_fields(info) for info in chosen], next_cursor=following)
 
 
 async def revoke_token(services: ServicesDep, token: str) -> models.RevokedTokenView:
