@@ -383,14 +383,19 @@ def tree_in_the_place_of_unpacked_files(tree: Path, world: World) -> None:
         store.close()
 
 
-def is_a_name_of(path: Path, other: Path) -> bool:
-    """Whether it is that file under another name: the kernel knows no first one, and no link to ask."""
-    return path.lstat().st_ino == other.stat().st_ino
+def secrets_of(world: World) -> tuple[Path, ...]:
+    """Files that links lead to: each holds a secret and is nobody's but the machine's."""
+    return world.root / "outside", world.root / "outside.jsonl", world.inside.parent / "outside"
+
+
+def is_a_secrets_name(path: Path, world: World) -> bool:
+    """Whether it is such a file under another name: the kernel knows no first one, and no link to ask."""
+    return path.lstat().st_ino in {secret.stat().st_ino for secret in secrets_of(world)}
 
 
 def tree_of_data(tree: Path, world: World) -> None:
     rows = read_rows(str(tree), world.inside)
-    assert json.loads(SECRET) not in rows or any(is_a_name_of(path, world.root / "outside") for path in tree.iterdir())
+    assert json.loads(SECRET) not in rows or any(is_a_secrets_name(path, world) for path in tree.iterdir())
 
 
 def tree_of_a_model(tree: Path, world: World) -> None:
@@ -398,7 +403,7 @@ def tree_of_a_model(tree: Path, world: World) -> None:
         resolve_base(str(tree), world.inside / "base", world.inside / "work")
     for name, content in content_of(world.inside / "base").items():
         assert content == (tree / name).read_bytes()
-        assert content == ROW.encode() or is_a_name_of(tree / name, world.root / "outside")
+        assert content == ROW.encode() or is_a_secrets_name(tree / name, world)
 
 
 TREE_SINKS: list[Callable[[Path, World], None]] = [
@@ -436,6 +441,7 @@ def without_waiting(act: Callable[[], None]) -> None:
 @example(drawn=[("pipe", 0, "x.jsonl", 0)])
 @example(drawn=[("link", 0, "x.jsonl", "../../outside"), ("file", 0, "x", 0)])
 @example(drawn=[("link", 0, "x.jsonl", "{world}/outside.jsonl")])
+@example(drawn=[("file", 0, "a", 0), ("hard link", 0, "config.json", "{world}/outside.jsonl")])
 @example(drawn=[("link", 0, "x.jsonl", "nothing.jsonl")])
 @example(drawn=[("link", 0, "x.jsonl", "x.jsonl")])
 @example(drawn=[("hard link", 0, "x.jsonl", 0)])
@@ -448,7 +454,7 @@ def test_no_tree_leads_out_of_itself_and_none_is_waited_for(
     with TemporaryDirectory() as temporary:
         world = World(Path(temporary).resolve())
         world.make()
-        for outside in (world.root / "outside", world.root / "outside.jsonl", world.inside.parent / "outside"):
+        for outside in secrets_of(world):
             outside.write_text(SECRET)
             outside.chmod(0o640)
         tree = world.inside / "tree"
