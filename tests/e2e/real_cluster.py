@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,6 +156,17 @@ class RealCluster:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
+
+
+def freeze(pid: int) -> None:
+    """Stops a process until it gets SIGCONT, and returns when it has stopped: on a busy machine its other threads run on after the signal
+    was sent, until the thread that got it is given a processor."""
+    process = psutil.Process(pid)
+    process.send_signal(signal.SIGSTOP)
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while process.status() != psutil.STATUS_STOPPED:
+        assert time.monotonic() < deadline_s, f"process {pid} does not stop: {process}"
+        time.sleep(0.005)
 
 
 def _is_trainer(process: psutil.Process) -> bool:

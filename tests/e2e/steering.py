@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from real_cluster import Json, RealCluster
+from real_cluster import Json, RealCluster, freeze
 
 from gswarm.domain.plan import RunOp
 from gswarm.sdk import Host
@@ -93,7 +93,7 @@ def frozen(cluster: RealCluster, *clients: str) -> Iterator[None]:
     pids = [pid for client in clients for pid in cluster.trainer_pids(client)]
     assert len(pids) == len(clients)
     for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
     try:
         yield
     finally:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from real_cluster import RealCluster
+from real_cluster import RealCluster, freeze
 
 from gswarm.sdk import Host
 
@@ -118,7 +118,7 @@ class ArmedCluster(RealCluster):
         [pid] = self.trainer_pids(lane)
         os.kill(pid, signal.SIGUSR2)
         wait_until((self.root / "faults" / lane / f"{pid}.deaf").exists, f"the trainer of {lane} is not told of its client's end any more")
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
         self.kill_client(lane)
         return pid
 

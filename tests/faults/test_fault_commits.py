@@ -14,7 +14,7 @@ import psutil
 import pytest
 from armed_cluster import HOST, ArmedCluster, check_identical, check_stopped, in_lanes, moments, out_of_memory, wait_until
 from experiments import experiment
-from real_cluster import LEASE_TIMEOUT_S
+from real_cluster import LEASE_TIMEOUT_S, freeze
 
 from gswarm.cli.chaos_deeds import Deed, local_clients
 
@@ -124,7 +124,7 @@ def a_trainer_stands_still(cluster: ArmedCluster, name: str) -> None:
     """For longer than a lease, and shorter than a step may take: its client keeps the lease, and it goes on. Nobody else dies."""
     wait_until(lambda: bool(cluster.trainer_pids(name)), f"{name} trains")
     [pid] = cluster.trainer_pids(name)
-    os.kill(pid, signal.SIGSTOP)
+    freeze(pid)
     cluster.let_pass(LEASE_TIMEOUT_S + 2)
     counted = len(cluster.commits_of(name))
     os.kill(pid, signal.SIGCONT)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from experiments import experiment
 from faults_rig import TinyDisk, check_ledger, flip_bit, ledger, tiny_disk
-from real_cluster import Json, RealCluster
+from real_cluster import Json, RealCluster, freeze
 from steering import mid_chunk, until
 
 from gswarm.sdk import Host
@@ -51,7 +51,7 @@ def frozen_step(cluster: RealCluster, host: Host, run: str) -> int:
     """Stops the trainer process in the middle of a chunk and answers the last step that it spoke of."""
     mid_chunk(host, run)
     for pid in cluster.trainer_pids("one"):
-        os.kill(pid, signal.SIGSTOP)
+        freeze(pid)
     step = -1
     while step != (step := host.run(run)["current_step"]):
         time.sleep(SETTLED_S)
