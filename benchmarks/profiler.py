@@ -24,9 +24,9 @@ from gswarm.domain.samples import DeviceInfo, SampleBatch, SampleColumns
 from gswarm.profiler.answer_json import encode_answer
 from gswarm.profiler.catalog import METRICS, Group
 from gswarm.profiler.export import Selection, count_values, csv_pieces
-from gswarm.profiler.parquet_store import ParquetSampleStore
-from gswarm.profiler.sample_store import Aggregate, By, SampleQuery
-from gswarm.profiler.store_limits import StoreLimits
+from gswarm.profiler.store.parquet_store import ParquetSampleStore
+from gswarm.profiler.store.sample_store import Aggregate, By, SampleQuery
+from gswarm.profiler.store.store_limits import StoreLimits
 from gswarm.profiler.warm_up import warm_up
 from gswarm.wire.convert import decode_samples, encode_samples
 

@@ -23,8 +23,8 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from gswarm.profiler.sampler import QUICK
-from gswarm.profiler.sampler_lines import decode_line, encode_intervals
+from gswarm.profiler.sensors.sampler import QUICK
+from gswarm.profiler.sensors.sampler_lines import decode_line, encode_intervals
 from nvml_kit import Gpus, build, make_gpus
 
 GPUS = 8
@@ -57,7 +57,9 @@ def share(process: subprocess.Popen[bytes], seconds: float) -> tuple[float, floa
 
 def sampler(gpus: Gpus, folder: Path, intervals_s: dict[str, float], seconds: float) -> tuple[float, float, float]:
     """Its share, its memory, and how many readings of the quick sensors of each GPU came a second."""
-    process = start([sys.executable, "-m", "gswarm.profiler.sampler", "--data-dir", str(folder), "--parent", str(os.getpid())], gpus)
+    process = start(
+        [sys.executable, "-m", "gswarm.profiler.sensors.sampler", "--data-dir", str(folder), "--parent", str(os.getpid())], gpus
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     rows = 0

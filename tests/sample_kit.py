@@ -9,8 +9,8 @@ import numpy as np
 
 from gswarm.domain.ids import ClientName
 from gswarm.domain.samples import DeviceInfo, SampleBatch, SampleColumns
-from gswarm.profiler.parquet_store import ParquetSampleStore
-from gswarm.profiler.store_limits import StoreLimits
+from gswarm.profiler.store.parquet_store import ParquetSampleStore
+from gswarm.profiler.store.store_limits import StoreLimits
 
 T0 = 1_800_000_000.0
 A, B = ClientName("a"), ClientName("b")

@@ -14,7 +14,7 @@ from api_host import CLIENT, EXPERIMENT, ApiHost
 from gswarm.domain.ids import ClientName, ExperimentId, RunId, SlotId
 from gswarm.domain.plan import SlotSpec
 from gswarm.domain.samples import DeviceInfo, SampleBatch, SampleColumns
-from gswarm.host.chunk_book import ChunkTime, Outcome, write_chunks
+from gswarm.host.timeline.chunk_book import ChunkTime, Outcome, write_chunks
 from gswarm.scheduler.events import ClientRegistered
 
 CLIENTS, GPUS = 125, 8

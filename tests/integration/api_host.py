@@ -19,25 +19,25 @@ from gswarm.domain.config import HostConfig
 from gswarm.domain.errors import NotFoundError
 from gswarm.domain.ids import ClientName, Digest, JobId, RunId, SlotId
 from gswarm.domain.plan import Checkpoint, Job, Run, RunSize, RunState, Slot, SlotSpec
-from gswarm.host import auth
-from gswarm.host.alerts import AlertDesk
+from gswarm.host.access import auth
+from gswarm.host.access.audit import AuditLog
+from gswarm.host.access.auth import TokenStore
+from gswarm.host.access.logins import Logins
+from gswarm.host.access.rights import PoolRights
+from gswarm.host.alerting.desk import AlertDesk
 from gswarm.host.api.throttle import FailureThrottle
-from gswarm.host.audit import AuditLog
-from gswarm.host.auth import TokenStore
 from gswarm.host.clock import SystemClock
 from gswarm.host.http import HttpServer
 from gswarm.host.journal.sqlite import SqliteJournal
-from gswarm.host.logins import Logins
 from gswarm.host.loop import PlanLoop, Submitted
-from gswarm.host.profiler_services import ProfilerServices, open_profiler
-from gswarm.host.profiler_sessions import ProfilerSessions
-from gswarm.host.rights import PoolRights
+from gswarm.host.profiling.services import ProfilerServices, open_profiler
+from gswarm.host.profiling.sessions import ProfilerSessions
 from gswarm.host.services import HostServices
 from gswarm.host.sessions import SessionManager
 from gswarm.profiler.alert_rules import Readings
-from gswarm.profiler.parquet_store import ParquetSampleStore
 from gswarm.profiler.run_logs import RunLogStore
 from gswarm.profiler.sqlite_series import SqliteSeriesStore
+from gswarm.profiler.store.parquet_store import ParquetSampleStore
 from gswarm.scheduler.core import ClusterState
 from gswarm.scheduler.events import ChunkCommitted, ChunkTrained, ClientRegistered, Event, GrantReturned, JobFinished, TimerFired
 from gswarm.sdk import Host

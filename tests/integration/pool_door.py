@@ -14,12 +14,12 @@ import aiohttp
 from gswarm.datapool.disk import DiskStore
 from gswarm.domain.errors import ForbiddenError
 from gswarm.domain.ids import ClientName, Digest
-from gswarm.host.audit import AuditLog
-from gswarm.host.auth import Revoked, TokenStore
+from gswarm.host.access.audit import AuditLog
+from gswarm.host.access.auth import Revoked, TokenStore
+from gswarm.host.access.door import Door
+from gswarm.host.access.rights import PoolRights
 from gswarm.host.clock import SystemClock
-from gswarm.host.door import Door
 from gswarm.host.pool import PoolServer
-from gswarm.host.rights import PoolRights
 from gswarm.wire.tls import CertificateAuthority, ClientTls, client_ssl_context, make_key_and_csr, server_name
 
 

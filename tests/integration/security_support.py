@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import grpc
 
-from gswarm.host.auth import TokenStore
+from gswarm.host.access.auth import TokenStore
 from gswarm.wire import _pb
 from gswarm.wire.tls import (
     HOST_SERVER_NAME,

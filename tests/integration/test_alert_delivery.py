@@ -19,8 +19,8 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope
 from gswarm.domain.alert_config import AlertConfig
 from gswarm.domain.alerts import Alert, AlertRule, Severity, Subject
 from gswarm.domain.errors import InvalidInputError, UnavailableError
-from gswarm.host import alert_channels
-from gswarm.host.alert_channels import Channel, open_channels, signature
+from gswarm.host.alerting import channels as alert_channels
+from gswarm.host.alerting.channels import Channel, open_channels, signature
 from gswarm.wire.tls import CertificateAuthority
 
 FIRING = Alert("xid-1", AlertRule.XID, Severity.CRITICAL, Subject("a", "gpu:0"), "XID 79\r\nBcc: x@y", 79.0, 1_000.0)

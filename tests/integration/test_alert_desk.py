@@ -25,9 +25,9 @@ from gswarm.domain.ids import RunId
 from gswarm.domain.messages import StepMetrics
 from gswarm.domain.plan import ClientState, Failure, RunState
 from gswarm.domain.samples import MACHINE, SampleBatch, SampleColumns
-from gswarm.host.alert_channels import Channel
-from gswarm.host.alert_readings import Sources
-from gswarm.host.alerts import AlertDesk
+from gswarm.host.alerting.channels import Channel
+from gswarm.host.alerting.desk import AlertDesk
+from gswarm.host.alerting.readings import Sources
 from gswarm.profiler.alert_rules import GpuReading, Readings
 from manual_clock import ManualClock
 

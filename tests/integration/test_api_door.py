@@ -27,10 +27,11 @@ from starlette.routing import Route
 from gswarm.datapool.manifest import ingest_folder
 from gswarm.domain.config import HostConfig
 from gswarm.domain.errors import GswarmError, StorageError, TooManyAttemptsError
-from gswarm.host import http_protocol, logins
+from gswarm.host import http_protocol
+from gswarm.host.access import logins
+from gswarm.host.access.audit import AuditKind
 from gswarm.host.api import shield, sse
 from gswarm.host.api.app import PREFIX
-from gswarm.host.audit import AuditKind
 from gswarm.sdk import Host
 from gswarm.wire import listener
 from gswarm.wire.tls import CertificateAuthority

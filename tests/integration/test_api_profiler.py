@@ -22,8 +22,8 @@ from gswarm.cli.main import app
 from gswarm.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from gswarm.domain.ids import ClientName
 from gswarm.domain.samples import DeviceInfo, DeviceProcess, SampleBatch, SampleColumns
-from gswarm.host.chronicle import Chronicle, Note
-from gswarm.host.slot_book import SlotSpan
+from gswarm.host.timeline.chronicle import Chronicle, Note
+from gswarm.host.timeline.slot_book import SlotSpan
 from gswarm.sdk import Host
 
 METRICS = ("gpu_power", "gpu_memory_used", "gpu_utilization")

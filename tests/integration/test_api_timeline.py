@@ -19,8 +19,8 @@ from gswarm.domain.ids import RunId, SlotId
 from gswarm.domain.messages import StepMetrics
 from gswarm.domain.plan import Failure
 from gswarm.domain.samples import SampleBatch, SampleColumns
-from gswarm.host import chunk_book
-from gswarm.host.chunk_book import ChunkBook, Outcome, read_chunks, write_chunks
+from gswarm.host.timeline import chunk_book
+from gswarm.host.timeline.chunk_book import ChunkBook, Outcome, read_chunks, write_chunks
 from gswarm.scheduler.events import ChunkFailed, ChunkTrained
 
 

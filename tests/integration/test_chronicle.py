@@ -21,13 +21,13 @@ from gswarm.cli.main import app
 from gswarm.domain.errors import InvalidInputError
 from gswarm.domain.ids import ClientName, Digest, RunId, SlotId
 from gswarm.domain.plan import Checkpoint, Failure
-from gswarm.host import chronicle as chronicle_module
-from gswarm.host import session_summary
-from gswarm.host.chronicle import Chronicle, NoteKind
-from gswarm.host.idle_causes import Cause
 from gswarm.host.journal.protocol import JournalEntry
+from gswarm.host.profiling import session_summary
 from gswarm.host.sessions import SILENT
-from gswarm.host.slot_book import IdleSpan, write_spans
+from gswarm.host.timeline import chronicle as chronicle_module
+from gswarm.host.timeline.chronicle import Chronicle, NoteKind
+from gswarm.host.timeline.idle_causes import Cause
+from gswarm.host.timeline.slot_book import IdleSpan, write_spans
 from gswarm.scheduler.events import ChunkCommitted, ChunkFailed, ClientDrainRequested, ClientLost
 
 Told = list[tuple[str, float, float | None]]

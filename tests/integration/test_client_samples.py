@@ -17,7 +17,7 @@ from gswarm.client.sampling.process import SAMPLER_COMMAND, Sampler
 from gswarm.client.sampling.station import Station
 from gswarm.domain.messages import ChunkCommittedReport, OutsidersSeen
 from gswarm.domain.samples import SampleAck, SampleBatch, SampleColumns
-from gswarm.profiler.sampler_lines import SamplerLine
+from gswarm.profiler.sensors.sampler_lines import SamplerLine
 from gswarm.wire.client import Backoff
 from nvml_kit import build, make_gpus
 

@@ -14,10 +14,10 @@ from pool_door import PoolDoor, pool_door
 from gswarm import __version__
 from gswarm.domain.errors import ConflictError
 from gswarm.domain.ids import ClientName, Digest
+from gswarm.host.access.rights import PoolRights
 from gswarm.host.api.throttle import FAILURES_MAX, WINDOW_S
 from gswarm.host.clock import SystemClock
 from gswarm.host.pool import PoolServer
-from gswarm.host.rights import PoolRights
 from gswarm.wire.tls import CertificateAuthority, ClientTls, client_ssl_context, make_key_and_csr, server_name
 from gswarm.wire.token import JoinToken
 

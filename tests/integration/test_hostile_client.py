@@ -24,11 +24,11 @@ from gswarm.domain.errors import GswarmError
 from gswarm.domain.ids import ClientName, Digest, JobId, RunId
 from gswarm.domain.plan import Checkpoint, Failure, JobKind, RunSize
 from gswarm.domain.spec import Durability
+from gswarm.host.access.audit import AuditLog
+from gswarm.host.access.auth import Principal, TokenStore
+from gswarm.host.access.logins import Logins
+from gswarm.host.access.rights import PoolRights
 from gswarm.host.api.app import PREFIX, ROUTES, create_app
-from gswarm.host.audit import AuditLog
-from gswarm.host.auth import Principal, TokenStore
-from gswarm.host.logins import Logins
-from gswarm.host.rights import PoolRights
 from gswarm.host.services import HostServices
 from gswarm.profiler.run_logs import RunLogStore
 from gswarm.scheduler.invariants import check

@@ -22,7 +22,7 @@ from api_host import CLIENT, ApiHost, api_host, with_runs
 from gswarm.domain.ids import RunId
 from gswarm.domain.messages import StepMetrics
 from gswarm.domain.samples import MACHINE, DeviceInfo, SampleBatch, SampleColumns
-from gswarm.host import exposed
+from gswarm.host.profiling import host_families as exposed
 from gswarm.profiler.catalog import METRICS, Group
 from gswarm.profiler.exposition import exposed_name, sample_names
 

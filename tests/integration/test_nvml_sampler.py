@@ -16,8 +16,8 @@ from statistics import median
 
 import pytest
 
-from gswarm.profiler.readings import ProcessReading
-from gswarm.profiler.sampler_lines import SamplerLine, decode_line, encode_intervals
+from gswarm.profiler.sensors.readings import ProcessReading
+from gswarm.profiler.sensors.sampler_lines import SamplerLine, decode_line, encode_intervals
 from nvml_kit import GIB, NOT_SUPPORTED, Gpus, build, make_gpus
 
 LINES_MAX = 40
@@ -70,7 +70,7 @@ class Heard:
 @contextmanager
 def sampling(gpus: Gpus | None, interval_s: float = 0.1) -> Iterator[tuple[Heard, subprocess.Popen[bytes]]]:
     environment = {**os.environ, **(gpus.environment if gpus is not None else {})}
-    command = [sys.executable, "-m", "gswarm.profiler.sampler", "--data-dir", "/", "--parent", str(os.getpid())]
+    command = [sys.executable, "-m", "gswarm.profiler.sensors.sampler", "--data-dir", "/", "--parent", str(os.getpid())]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
     assert process.stdin is not None
     try:
@@ -203,7 +203,7 @@ def test_a_driver_that_hangs_keeps_no_client_from_starting(library: Path, tmp_pa
 LOOKS = """
 import json, math, sys, time
 from pathlib import Path
-from gswarm.profiler.nvml_source import REFRESH_S, NvmlSource
+from gswarm.profiler.sensors.nvml_source import REFRESH_S, NvmlSource
 from nvml_kit import make_gpus
 
 gpus, clock = make_gpus(Path(sys.argv[1]), Path(sys.argv[2]), 2), [0.0]

@@ -37,7 +37,7 @@ from gswarm.host.backup.restore import restore_backup
 from gswarm.host.daemon import Host
 from gswarm.host.journal import codec
 from gswarm.host.journal.snapshot import decode_state
-from gswarm.profiler.sampler_lines import decode_intervals, decode_line
+from gswarm.profiler.sensors.sampler_lines import decode_intervals, decode_line
 from gswarm.sdk import read_endpoint
 from gswarm.search.yaml_file import load_experiment_file
 from gswarm.simulator.forecast.described import load_description

@@ -15,11 +15,12 @@ from argon2 import PasswordHasher
 from pool_door import PoolDoor, pool_door
 
 from gswarm.domain.errors import StorageError
-from gswarm.host import auth, pool
+from gswarm.host import pool
+from gswarm.host.access import auth
+from gswarm.host.access.audit import AuditKind
+from gswarm.host.access.rights import PoolRights
 from gswarm.host.api.throttle import FAILURES_MAX
-from gswarm.host.audit import AuditKind
 from gswarm.host.pool import PoolServer
-from gswarm.host.rights import PoolRights
 from gswarm.wire import listener
 from gswarm.wire.tls import ClientTls, client_ssl_context, make_key_and_csr
 from gswarm.wire.token import JoinToken

@@ -28,9 +28,9 @@ from gswarm.domain.messages import (
 )
 from gswarm.domain.plan import Failure, RunSize
 from gswarm.domain.spec import Durability
-from gswarm.host import rights as rights_module
+from gswarm.host.access import rights as rights_module
+from gswarm.host.access.rights import PoolRights
 from gswarm.host.reports import ReportDesk
-from gswarm.host.rights import PoolRights
 from gswarm.wire.tls import Peer
 
 A, B = ClientName("a"), ClientName("b")

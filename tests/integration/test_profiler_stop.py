@@ -18,9 +18,9 @@ from api_host import ApiHost, api_host, with_runs
 from gswarm.domain.errors import StorageError
 from gswarm.domain.ids import ClientName
 from gswarm.domain.samples import SampleBatch, SampleColumns
-from gswarm.host.chronicle import Chronicle
-from gswarm.profiler.parquet_store import ParquetSampleStore
-from gswarm.profiler.segments import Segment
+from gswarm.host.timeline.chronicle import Chronicle
+from gswarm.profiler.store.parquet_store import ParquetSampleStore
+from gswarm.profiler.store.segments import Segment
 from gswarm.sdk import Host
 
 METRICS = tuple(f"gpu_{name}" for name in ("power", "utilization", "memory_used", "temperature", "fan", "sm_clock"))

@@ -27,8 +27,8 @@ from gswarm.domain.errors import UnauthenticatedError, UnavailableError
 from gswarm.domain.ids import ClientName, Digest
 from gswarm.domain.messages import Ack, ChunkCommittedReport, ClientMessage, HostMessage, MetricBatch, Register, Registered
 from gswarm.domain.plan import ClientState, SlotSpec
+from gswarm.host.access.door import Door
 from gswarm.host.daemon import Host
-from gswarm.host.door import Door
 from gswarm.host.identity import RETRY_S, HostCertificate
 from gswarm.sdk import Host as Api
 from gswarm.wire.certificates import Peer

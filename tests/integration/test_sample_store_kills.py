@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gswarm.profiler.parquet_store import ParquetSampleStore
-from gswarm.profiler.store_limits import StoreLimits
+from gswarm.profiler.store.parquet_store import ParquetSampleStore
+from gswarm.profiler.store.store_limits import StoreLimits
 
 BATCHES, KILLED_AFTER = 10_000, 600
 PROGRAM = """
@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 import numpy as np
 from gswarm.domain.samples import SampleBatch, SampleColumns
-from gswarm.profiler.parquet_store import ParquetSampleStore
-from gswarm.profiler.store_limits import StoreLimits
+from gswarm.profiler.store.parquet_store import ParquetSampleStore
+from gswarm.profiler.store.store_limits import StoreLimits
 store = ParquetSampleStore(Path(sys.argv[1]), StoreLimits(fold_bytes=20_000), lambda: 1.8e9)
 for seq in range(1, 10_001):
     times, values = np.array([1_800_000_000_000_000 + seq], "<i8"), np.array([float(seq)])

@@ -18,7 +18,7 @@ from gswarm.client.sampling.stream import CATCH_UP_BATCHES, SampleStream
 from gswarm.domain.errors import InvalidInputError, StorageError
 from gswarm.domain.ids import ClientName
 from gswarm.domain.samples import SampleAck, SampleBatch
-from gswarm.host.samples import SampleIntake
+from gswarm.host.profiling.samples import SampleIntake
 from gswarm.wire.client import HostConnection
 from gswarm.wire.tls import Peer
 

@@ -15,9 +15,9 @@ from api_host import CLIENT, ApiHost, api_host, with_runs
 from gswarm.domain.ids import ClientName, ExperimentId, RunId, SlotId
 from gswarm.domain.messages import StepMetrics
 from gswarm.domain.samples import SampleBatch, SampleColumns
-from gswarm.host.chunk_book import ChunkTime, Outcome
-from gswarm.host.chunk_parts import slot_parts, trained_span
-from gswarm.host.slot_idle import read_idle
+from gswarm.host.timeline.chunk_book import ChunkTime, Outcome
+from gswarm.host.timeline.chunk_parts import slot_parts, trained_span
+from gswarm.host.timeline.slot_idle import read_idle
 
 SLOT = SlotId(f"{CLIENT}/0")
 

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from gswarm.domain.ids import ClientName
 from gswarm.domain.samples import SampleBatch, SampleColumns
-from gswarm.profiler import merging
-from gswarm.profiler.encodings import choose
-from gswarm.profiler.parquet_store import ParquetSampleStore
-from gswarm.profiler.rows import US, bucketed, samples
-from gswarm.profiler.sample_store import AnswerSeries, SampleQuery
-from gswarm.profiler.store_limits import StoreLimits
+from gswarm.profiler.store import merging
+from gswarm.profiler.store.encodings import choose
+from gswarm.profiler.store.parquet_store import ParquetSampleStore
+from gswarm.profiler.store.rows import US, bucketed, samples
+from gswarm.profiler.store.sample_store import AnswerSeries, SampleQuery
+from gswarm.profiler.store.store_limits import StoreLimits
 
 BEGIN_S = 1_800_000_000
 RANGE_S = 4_000

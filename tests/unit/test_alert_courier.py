@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 from gswarm.domain.alerts import Alert, AlertRule, Severity, Subject
 from gswarm.domain.errors import InvalidInputError, UnavailableError
-from gswarm.host.alert_courier import MESSAGE_ALERTS_MAX, PENDING_MAX, TRIES_MAX, WAIT_S_MAX, Courier
+from gswarm.host.alerting.courier import MESSAGE_ALERTS_MAX, PENDING_MAX, TRIES_MAX, WAIT_S_MAX, Courier
 from manual_clock import ManualClock
 
 DOWN = UnavailableError("down")

@@ -22,12 +22,12 @@ from gswarm.domain.errors import (
 )
 from gswarm.domain.printable import printable
 from gswarm.domain.strict_json import DEPTH_MAX, check_text, load_json
-from gswarm.host import logins as logins_module
+from gswarm.host.access import logins as logins_module
+from gswarm.host.access.door import Visits
+from gswarm.host.access.logins import IDLE_MAX_S, LIFE_MAX_S, LOGINS_PER_TOKEN_MAX, Logins, digest_of
 from gswarm.host.api.gate import Caller, Gate
 from gswarm.host.api.names import AllowedNames
 from gswarm.host.api.throttle import FAILURES_MAX, FailureThrottle
-from gswarm.host.door import Visits
-from gswarm.host.logins import IDLE_MAX_S, LIFE_MAX_S, LOGINS_PER_TOKEN_MAX, Logins, digest_of
 from manual_clock import ManualClock
 
 

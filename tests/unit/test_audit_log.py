@@ -10,8 +10,8 @@ import pytest
 
 from gswarm.domain.errors import StorageError
 from gswarm.domain.messages import LogLine
-from gswarm.host import audit as audit_module
-from gswarm.host.audit import AuditKind, AuditLog, Outcome, Record
+from gswarm.host.access import audit as audit_module
+from gswarm.host.access.audit import AuditKind, AuditLog, Outcome, Record
 from gswarm.profiler.run_logs import RunLogStore
 
 

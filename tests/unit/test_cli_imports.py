@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 
 import pytest
 
 HEAVY = ("torch", "transformers", "grpc", "fastapi", "httpx", "numpy", "uvicorn", "aiohttp", "cryptography", "sqlite3", "nvitop")
+MODULES_MAX = 500
+"""Of which Python, typer and rich are some 400. How long they take is measured by ``benchmarks/cli.py``."""
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["run", "--help"], ["host", "start", "--help"]])
@@ -19,18 +20,8 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "gswarm.cli.main" in imported or "gswarm.cli" in imported
     assert not {name for name in imported if name.partition(".")[0] in HEAVY}
+    assert len(imported) <= MODULES_MAX
     assert done.stdout.strip()
-
-
-def test_help_takes_less_than_half_a_second_of_a_core() -> None:
-    """Processor time, the best of three: what else the machine does at the same time is not counted."""
-    times_s = []
-    for _ in range(3):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([sys.executable, "-m", "gswarm", "--help"], capture_output=True, check=True, timeout=60)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        times_s.append(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
-    assert min(times_s) < 0.5
 
 
 def test_commands_that_ask_a_host_import_no_server_and_no_torch() -> None:

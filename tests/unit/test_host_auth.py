@@ -10,8 +10,8 @@ import pytest
 
 from auth_kit import AUTHORITY, CSR, CountingHasher, Time
 from gswarm.domain.errors import ConflictError, InvalidInputError, NotFoundError, UnauthenticatedError
-from gswarm.host import auth
-from gswarm.host.auth import TokenStore
+from gswarm.host.access import auth
+from gswarm.host.access.auth import TokenStore
 from gswarm.wire.tls import CertificateAuthority, peer_of
 from gswarm.wire.token import ApiToken, JoinToken
 

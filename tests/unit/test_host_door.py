@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from gswarm.domain.errors import UnauthenticatedError, UnavailableError
-from gswarm.host.door import Door
+from gswarm.host.access.door import Door
 from gswarm.wire.tls import Peer
 from manual_clock import ManualClock
 

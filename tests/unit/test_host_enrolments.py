@@ -12,8 +12,8 @@ import pytest
 
 from auth_kit import AUTHORITY, CSR, CountingHasher, Time
 from gswarm.domain.errors import ConflictError, IncompatibleVersionError, NotFoundError, UnauthenticatedError
-from gswarm.host import auth
-from gswarm.host.auth import Revoked, TokenStore
+from gswarm.host.access import auth
+from gswarm.host.access.auth import Revoked, TokenStore
 from gswarm.wire.tls import Peer, peer_of
 from gswarm.wire.token import JoinToken
 

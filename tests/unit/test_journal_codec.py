@@ -14,9 +14,9 @@ from gswarm.domain.errors import CorruptDataError, GswarmError, IncompatibleVers
 from gswarm.domain.ids import ClientName, Digest, RequestId, RunId
 from gswarm.domain.plan import Checkpoint, Failure
 from gswarm.domain.spec import Choice, Distribution, ExperimentSpec, RunSpec, Search
+from gswarm.host.event_text import describe
 from gswarm.host.journal import codec
 from gswarm.host.journal.codec import EVENT_TYPES, canonical, decode, encode
-from gswarm.host.people import describe
 from gswarm.scheduler.events import ChunkCommitted, ChunkFailed, ChunkTrained, ClientLost, Event, ExperimentSubmitted
 
 LOST = ClientLost(ClientName("a"), "silent")

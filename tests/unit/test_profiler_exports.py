@@ -15,12 +15,12 @@ import pytest
 
 from gswarm.domain.errors import ConflictError, InvalidInputError, LimitError, NotFoundError
 from gswarm.domain.ids import ClientName
-from gswarm.host import profiler_sessions
-from gswarm.host.profiler_sessions import ProfilerSession, ProfilerSessions
+from gswarm.host.profiling import sessions as profiler_sessions
+from gswarm.host.profiling.sessions import ProfilerSession, ProfilerSessions
 from gswarm.profiler.catalog import METRICS
 from gswarm.profiler.export import Selection, count_values, csv_pieces, json_pieces, parquet_pieces
-from gswarm.profiler.parquet_store import ParquetSampleStore
 from gswarm.profiler.report import Fact, ReportTable, amount, report_pieces
+from gswarm.profiler.store.parquet_store import ParquetSampleStore
 from sample_kit import T0, A, B, batch, columns, open_store
 
 EVIL = "<script>alert(1)</script>"

@@ -9,8 +9,8 @@ import pytest
 
 from gswarm.domain.ids import ClientName
 from gswarm.profiler.export import Selection, count_values, csv_pieces
-from gswarm.profiler.parquet_store import ParquetSampleStore
-from gswarm.profiler.segments import Segment
+from gswarm.profiler.store.parquet_store import ParquetSampleStore
+from gswarm.profiler.store.segments import Segment
 from sample_kit import T0, Now, batch, columns, open_store
 
 METRICS = ("gpu_power", "gpu_fan", "gpu_utilization")
@@ -72,7 +72,7 @@ def test_a_file_that_lies_in_the_range_is_not_opened_for_its_metrics(tmp_path: P
     for name in ("read_tables", "rows", "read_times"):
         monkeypatch.setattr(Segment, name, opened)
     assert count_values(store, one) == of_one
-    monkeypatch.setattr("gswarm.profiler.segments.pq.ParquetFile", opened)
+    monkeypatch.setattr("gswarm.profiler.store.segments.pq.ParquetFile", opened)
     assert count_values(store, chosen) == wanted
     assert count_values(store, one) == of_one, "it is known from the first time"
     store.close()

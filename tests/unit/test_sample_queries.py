@@ -12,8 +12,8 @@ import pytest
 from gswarm.domain.errors import InvalidInputError
 from gswarm.profiler import query as asked
 from gswarm.profiler.answer_json import encode_answer
-from gswarm.profiler.parquet_store import ParquetSampleStore
-from gswarm.profiler.sample_store import Aggregate, AnswerSeries, By, SampleAnswer, SampleQuery, Span
+from gswarm.profiler.store.parquet_store import ParquetSampleStore
+from gswarm.profiler.store.sample_store import Aggregate, AnswerSeries, By, SampleAnswer, SampleQuery, Span
 from sample_kit import T0, A, B, Now, batch, columns, open_store
 
 DAY_S = 86_400

@@ -12,11 +12,12 @@ import pytest
 
 from gswarm.domain.errors import CorruptDataError, InvalidInputError, InvariantError, StorageError
 from gswarm.domain.samples import DeviceInfo, DeviceProcess, SampleBatch, SampleColumns, SeriesKey
-from gswarm.profiler import folder, known, parquet_store, subjects
-from gswarm.profiler.folder import DAMAGED, Folder
-from gswarm.profiler.parquet_store import ParquetSampleStore
-from gswarm.profiler.sample_store import SampleQuery
-from gswarm.profiler.store_limits import StoreLimits
+from gswarm.profiler.store import compaction as folder
+from gswarm.profiler.store import known, parquet_store, subjects
+from gswarm.profiler.store.compaction import DAMAGED, Folder
+from gswarm.profiler.store.parquet_store import ParquetSampleStore
+from gswarm.profiler.store.sample_store import SampleQuery
+from gswarm.profiler.store.store_limits import StoreLimits
 from sample_kit import T0, A, B, Now, batch, columns, open_store
 
 GPU = columns("gpu:0", [0, 1, 2], {"gpu_power": [100.0, 200.0, 300.0]})

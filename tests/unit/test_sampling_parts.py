@@ -20,11 +20,11 @@ from gswarm.domain.messages import OutsidersSeen
 from gswarm.domain.plan import SlotSpec
 from gswarm.domain.samples import DeviceInfo, SampleAck, SampleColumns
 from gswarm.profiler.catalog import METRICS
-from gswarm.profiler.machine_source import MachineSource
 from gswarm.profiler.peaks import peak_flops
-from gswarm.profiler.readings import ProcessReading, Rate, plausible
-from gswarm.profiler.sampler import Gathered, due_groups
-from gswarm.profiler.sampler_lines import SamplerLine, decode_line, encode_line
+from gswarm.profiler.sensors.machine_source import MachineSource
+from gswarm.profiler.sensors.readings import ProcessReading, Rate, plausible
+from gswarm.profiler.sensors.sampler import Gathered, due_groups
+from gswarm.profiler.sensors.sampler_lines import SamplerLine, decode_line, encode_line
 from gswarm.training.protocol import RangeStarted
 
 OURS = {100: "run:r1", 200: "job:j1", 1: ""}

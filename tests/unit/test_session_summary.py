@@ -15,16 +15,16 @@ import pytest
 from gswarm.domain.ids import ClientName, RunId, SlotId
 from gswarm.domain.plan import Slot, SlotSpec
 from gswarm.domain.samples import DeviceInfo
-from gswarm.host import session_summary
-from gswarm.host.chronicle import Chronicle
-from gswarm.host.idle_causes import Cause
-from gswarm.host.profiler_services import ProfilerServices
-from gswarm.host.profiler_sessions import ProfilerSessions
-from gswarm.host.run_spans import tenures
-from gswarm.host.session_summary import IdleSum, SessionSummary, summarize
-from gswarm.host.slot_book import IdleSpan, SlotSpan, prepare, write_spans
+from gswarm.host.profiling import session_summary
+from gswarm.host.profiling.services import ProfilerServices
+from gswarm.host.profiling.session_summary import IdleSum, SessionSummary, summarize
+from gswarm.host.profiling.sessions import ProfilerSessions
+from gswarm.host.timeline.chronicle import Chronicle
+from gswarm.host.timeline.idle_causes import Cause
+from gswarm.host.timeline.run_spans import tenures
+from gswarm.host.timeline.slot_book import IdleSpan, SlotSpan, prepare, write_spans
 from gswarm.profiler.export import Selection
-from gswarm.profiler.parquet_store import ParquetSampleStore
+from gswarm.profiler.store.parquet_store import ParquetSampleStore
 from sample_kit import T0, A, B, batch, columns, open_store
 
 ALL = Selection(T0, T0 + 100)
@@ -200,7 +200,7 @@ def test_a_bucket_of_a_rollup_belongs_to_whom_its_middle_does(tmp_path: Path) ->
 
 
 def test_columns_are_made_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gswarm.host.run_spans._PAGE", 2)
+    monkeypatch.setattr("gswarm.host.timeline.run_spans._PAGE", 2)
     made = tenures([run_span(f"r{number % 2}", number, number + 1) for number in range(5)], {})
     turns = made.devices[A, "slot:0"]
     assert (turns.run.tolist(), (turns.from_us - round(T0 * 1e6)).tolist()) == ([0, 1, 0, 1, 0], [n * 1_000_000 for n in range(5)])

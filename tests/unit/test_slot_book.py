@@ -10,10 +10,10 @@ import pytest
 
 from gswarm.domain.ids import ClientName, ExperimentId, RunId, SlotId
 from gswarm.domain.plan import RunOp, SlotSpec
-from gswarm.host import slot_book
-from gswarm.host.idle_causes import Cause
 from gswarm.host.sessions import SILENT
-from gswarm.host.slot_book import Asked, IdleSpan, SlotBook, SlotSpan, fill_old_gaps, prepare, read_spans, write_spans
+from gswarm.host.timeline import slot_book
+from gswarm.host.timeline.idle_causes import Cause
+from gswarm.host.timeline.slot_book import Asked, IdleSpan, SlotBook, SlotSpan, fill_old_gaps, prepare, read_spans, write_spans
 from gswarm.scheduler.events import ClientDrainRequested, ClientLost, ClientRegistered, PlanRestored, SlotsOccupied
 from gswarm.scheduler.explain import explain_slot
 from scheduler_kit import FATAL, SUSPECT, Cluster

@@ -15,7 +15,7 @@ LATE = """
 import sys
 from pathlib import Path
 from gswarm.profiler.answer_json import encode_answer
-from gswarm.profiler.sample_store import SampleQuery
+from gswarm.profiler.store.sample_store import SampleQuery
 from gswarm.profiler.warm_up import warm_up
 from sample_kit import T0, open_store
 

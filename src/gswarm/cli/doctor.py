@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import shutil
@@ -96,6 +95,8 @@ def _shared_memory(folder: Path) -> tuple[Verdict, str, str]:
 
 
 def _train_packages() -> tuple[Verdict, str, str]:
+    import importlib.metadata
+
     versions, missing = [], []
     for name in TRAIN_PACKAGES:
         try:

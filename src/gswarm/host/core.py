@@ -10,6 +10,7 @@ from gswarm.datapool.store import BlobStore
 from gswarm.domain.config import HostConfig
 from gswarm.domain.ids import ClientName, Digest
 from gswarm.domain.messages import HostMessage
+from gswarm.host.access.rights import PoolRights
 from gswarm.host.clock import Clock
 from gswarm.host.effects import EffectRunner
 from gswarm.host.intake import LogStore, MetricIntake
@@ -17,9 +18,8 @@ from gswarm.host.journal.protocol import Journal
 from gswarm.host.keeper import PoolKeeper
 from gswarm.host.locate import Locator
 from gswarm.host.loop import PlanLoop
+from gswarm.host.profiling.samples import SampleIntake
 from gswarm.host.reports import ReportDesk
-from gswarm.host.rights import PoolRights
-from gswarm.host.samples import SampleIntake
 from gswarm.host.sessions import SessionManager
 from gswarm.profiler.series import SeriesStore
 from gswarm.scheduler.core import ClusterState

@@ -23,29 +23,29 @@ from gswarm.datapool.disk import DiskStore
 from gswarm.domain.config import HostConfig
 from gswarm.domain.errors import ConflictError, GswarmError, InvalidInputError
 from gswarm.host import identity
-from gswarm.host.alert_channels import open_channels
-from gswarm.host.alert_readings import Sources
-from gswarm.host.alerts import AlertDesk
-from gswarm.host.audit import AuditLog
-from gswarm.host.auth import Revoked, TokenStore
+from gswarm.host.access.audit import AuditLog
+from gswarm.host.access.auth import Revoked, TokenStore
+from gswarm.host.access.door import Door
+from gswarm.host.access.logins import Logins
+from gswarm.host.alerting.channels import open_channels
+from gswarm.host.alerting.desk import AlertDesk
+from gswarm.host.alerting.readings import Sources
 from gswarm.host.clock import Clock, SystemClock
 from gswarm.host.core import HostCore
-from gswarm.host.door import Door
 from gswarm.host.http import HttpServer
 from gswarm.host.journal.snapshot import open_state
 from gswarm.host.journal.sqlite import SqliteJournal
 from gswarm.host.last_words import LastWords
 from gswarm.host.locks import DirectoryLock
-from gswarm.host.logins import Logins
 from gswarm.host.pool import PoolServer
-from gswarm.host.profiler_services import open_profiler, open_samples
-from gswarm.host.profiler_sessions import ProfilerSessions
-from gswarm.host.samples import SampleIntake
+from gswarm.host.profiling.samples import SampleIntake
+from gswarm.host.profiling.services import open_profiler, open_samples
+from gswarm.host.profiling.sessions import ProfilerSessions
 from gswarm.host.services import HostServices
 from gswarm.host.sessions import SessionManager
-from gswarm.profiler.parquet_store import ParquetSampleStore
 from gswarm.profiler.run_logs import RunLogStore
 from gswarm.profiler.sqlite_series import SqliteSeriesStore
+from gswarm.profiler.store.parquet_store import ParquetSampleStore
 from gswarm.runtime.logs import configure_logging
 from gswarm.scheduler.core import ClusterState
 from gswarm.wire.server import OPEN_DOOR, RunningServer, is_loopback, start_server

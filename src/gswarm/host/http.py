@@ -14,10 +14,10 @@ import uvicorn
 
 from gswarm.domain.config import HostConfig
 from gswarm.domain.errors import StorageError
+from gswarm.host.access.auth import Revoked
 from gswarm.host.api.app import create_app
 from gswarm.host.api.gate import Gate
 from gswarm.host.api.sse import EventStreams
-from gswarm.host.auth import Revoked
 from gswarm.host.http_protocol import HEAD_BYTES_MAX, BoundedProtocol
 from gswarm.host.pool import listen_error
 from gswarm.host.services import HostServices

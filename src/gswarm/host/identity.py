@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gswarm.domain.errors import ConflictError, GswarmError, NotFoundError, StorageError, UnauthenticatedError
-from gswarm.host.auth import TokenStore
+from gswarm.host.access.auth import TokenStore
 from gswarm.host.clock import Clock, TimerHandle
 from gswarm.wire.tls import CertificateAuthority, ServerTls, renewal_due_at, save_private
 

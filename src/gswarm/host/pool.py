@@ -26,12 +26,12 @@ from gswarm.domain.errors import (
     UnauthenticatedError,
 )
 from gswarm.domain.ids import ClientName, Digest
+from gswarm.host.access.audit import AuditLog, Outcome, Record
+from gswarm.host.access.auth import TokenStore
+from gswarm.host.access.door import Door
+from gswarm.host.access.rights import PoolRights
 from gswarm.host.api.names import AllowedNames
 from gswarm.host.api.throttle import FailureThrottle
-from gswarm.host.audit import AuditLog, Outcome, Record
-from gswarm.host.auth import TokenStore
-from gswarm.host.door import Door
-from gswarm.host.rights import PoolRights
 from gswarm.wire.listener import Listener, open_socket
 from gswarm.wire.tls import ROLE_CLIENT, Peer, ServerTls, check_client_name, peer_name_from_ssl, server_ssl_context, show_certificate
 from gswarm.wire.token import JoinToken

@@ -23,10 +23,10 @@ from gswarm.domain.messages import (
 from gswarm.domain.plan import Checkpoint, Failure, Run
 from gswarm.domain.spec import Durability
 from gswarm.domain.strict_json import load_json
+from gswarm.host.access.rights import PoolRights
 from gswarm.host.clock import Clock
 from gswarm.host.keeper import PoolKeeper
 from gswarm.host.loop import PlanLoop
-from gswarm.host.rights import PoolRights
 from gswarm.scheduler.core import ClusterState
 from gswarm.scheduler.events import ChunkCommitted, ChunkFailed, ChunkTrained, Event, GrantReturned, JobFinished
 from gswarm.scheduler.jobs import held_by

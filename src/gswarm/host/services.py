@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from gswarm.datapool.store import BlobStore
 from gswarm.domain.config import HostConfig
-from gswarm.host.alerts import AlertDesk
-from gswarm.host.audit import AuditLog
-from gswarm.host.auth import TokenStore
-from gswarm.host.logins import Logins
+from gswarm.host.access.audit import AuditLog
+from gswarm.host.access.auth import TokenStore
+from gswarm.host.access.logins import Logins
+from gswarm.host.access.rights import PoolRights
+from gswarm.host.alerting.desk import AlertDesk
 from gswarm.host.loop import PlanLoop
-from gswarm.host.profiler_services import ProfilerServices
-from gswarm.host.rights import PoolRights
+from gswarm.host.profiling.services import ProfilerServices
 from gswarm.host.sessions import SessionManager
 from gswarm.profiler.run_logs import RunLogStore
 from gswarm.profiler.series import SeriesStore

@@ -40,8 +40,8 @@ from gswarm.host.intake import MetricIntake
 from gswarm.host.leases import LeaseWatch
 from gswarm.host.locate import Locator
 from gswarm.host.loop import PlanLoop
+from gswarm.host.profiling.samples import SampleIntake
 from gswarm.host.reports import INCOMPLETE, RefusedReport, ReportDesk
-from gswarm.host.samples import SampleIntake
 from gswarm.scheduler.events import ClientLost, ClientRegistered, HeldGrant, SlotsOccupied
 from gswarm.wire.fields import ROOTS_MAX
 from gswarm.wire.tls import Peer

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gswarm.profiler.catalog import BY_NAME
-from gswarm.profiler.rows import US
-from gswarm.profiler.sample_store import AnswerSeries, SampleAnswer, Values
+from gswarm.profiler.store.rows import US
+from gswarm.profiler.store.sample_store import AnswerSeries, SampleAnswer, Values
 
 
 def encode_answer(answer: SampleAnswer) -> Iterator[bytes]:

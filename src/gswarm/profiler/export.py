@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 from gswarm.domain.ids import ClientName
 from gswarm.profiler.answer_json import numbers
 from gswarm.profiler.catalog import BY_NAME
-from gswarm.profiler.counting import Wanted
-from gswarm.profiler.frames import Table
-from gswarm.profiler.parquet_store import ParquetSampleStore
-from gswarm.profiler.rows import US, group_starts
-from gswarm.profiler.subjects import Subject
+from gswarm.profiler.store.counting import Wanted
+from gswarm.profiler.store.frames import Table
+from gswarm.profiler.store.parquet_store import ParquetSampleStore
+from gswarm.profiler.store.rows import US, group_starts
+from gswarm.profiler.store.subjects import Subject
 
 PIECE_ROWS = 50_000
 _SCHEMA = pa.schema(

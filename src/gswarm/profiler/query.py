@@ -12,10 +12,10 @@ from tsdownsample import MinMaxLTTBDownsampler
 
 from gswarm.domain.errors import InvalidInputError
 from gswarm.profiler.catalog import BY_NAME, METRICS_HINT
-from gswarm.profiler.rows import US, Rows, Subjects, bucketed, group_starts, joined, merged, ordered, samples
-from gswarm.profiler.sample_store import Aggregate, AnswerSeries, By, SampleQuery, Span, Times, Values
-from gswarm.profiler.segments import COARSE_S, MEDIUM_S, RAW
-from gswarm.profiler.subjects import Subject
+from gswarm.profiler.store.rows import US, Rows, Subjects, bucketed, group_starts, joined, merged, ordered, samples
+from gswarm.profiler.store.sample_store import Aggregate, AnswerSeries, By, SampleQuery, Span, Times, Values
+from gswarm.profiler.store.segments import COARSE_S, MEDIUM_S, RAW
+from gswarm.profiler.store.subjects import Subject
 
 POINTS_MIN, POINTS_MAX = 4, 20_000
 METRICS_MAX = 20

@@ -12,8 +12,8 @@ import numpy as np
 
 from gswarm.profiler.catalog import METRICS, Kind, MetricInfo
 from gswarm.profiler.export import Selection
-from gswarm.profiler.parquet_store import ParquetSampleStore
-from gswarm.profiler.sample_store import Aggregate, AnswerSeries, By, SampleQuery, Times, Values
+from gswarm.profiler.store.parquet_store import ParquetSampleStore
+from gswarm.profiler.store.sample_store import Aggregate, AnswerSeries, By, SampleQuery, Times, Values
 
 LINES_MAX = 12
 """A chart with more series shows their mean and their range."""

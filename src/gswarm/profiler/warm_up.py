@@ -7,7 +7,7 @@ import logging
 import numpy as np
 
 from gswarm.profiler.answer_json import numbers
-from gswarm.profiler.sample_store import SampleQuery, SampleStore
+from gswarm.profiler.store.sample_store import SampleQuery, SampleStore
 
 RANGE_S = 86_400.0
 

@@ -26,7 +26,7 @@ def record(name: str, client_pid: int, columns: Iterable[Any]) -> None:
 
 
 def in_sampler() -> None:
-    from gswarm.profiler import sampler_lines
+    from gswarm.profiler.sensors import sampler_lines
 
     encode = sampler_lines.encode_line
 
@@ -49,7 +49,7 @@ def in_client() -> None:
     Spools.append = recorded  # type: ignore[method-assign]
 
 
-if "gswarm.profiler.sampler" in sys.orig_argv:
+if "gswarm.profiler.sensors.sampler" in sys.orig_argv:
     in_sampler()
 elif sys.orig_argv[1:5] == ["-m", "gswarm", "client", "connect"]:
     in_client()

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from gswarm.domain.samples import DeviceProcess
-from gswarm.profiler.process_names import UNKNOWN
-from gswarm.profiler.readings import ProcessReading
+from gswarm.profiler.sensors.process_names import UNKNOWN
+from gswarm.profiler.sensors.readings import ProcessReading
 
 OUTSIDER = "outsider:"
 NAMED_MAX = 64

@@ -12,8 +12,8 @@ from gswarm.client.sampling.slot_times import SlotMeter
 from gswarm.domain.plan import SlotSpec
 from gswarm.domain.samples import MACHINE, DeviceInfo, DeviceProcess, SampleColumns
 from gswarm.profiler.peaks import peak_flops
-from gswarm.profiler.readings import ProcessReading
-from gswarm.profiler.sampler_lines import SamplerLine
+from gswarm.profiler.sensors.readings import ProcessReading
+from gswarm.profiler.sensors.sampler_lines import SamplerLine
 from gswarm.training import protocol
 
 PROCESS_METRICS = ("process_memory_used", "process_sm_utilization")

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from gswarm.client.processes import how_it_ended, kill_group
 from gswarm.domain.errors import CorruptDataError
-from gswarm.profiler.sampler_lines import LINE_BYTES_MAX, SamplerLine, decode_line, encode_intervals
+from gswarm.profiler.sensors.sampler_lines import LINE_BYTES_MAX, SamplerLine, decode_line, encode_intervals
 from gswarm.wire.client import Backoff
 
 logger = logging.getLogger(__name__)
 
-SAMPLER_COMMAND = (sys.executable, "-m", "gswarm.profiler.sampler")
+SAMPLER_COMMAND = (sys.executable, "-m", "gswarm.profiler.sensors.sampler")
 SILENT_S = 15.0
 """A process that says nothing for that long is ended; it says something twice a second."""
 STUCK_PATIENCE_S = 60.0

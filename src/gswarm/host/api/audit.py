@@ -6,11 +6,11 @@ from typing import Annotated
 
 from fastapi import Query
 
+from gswarm.host.access.audit import AuditKind, NumberedRecord
 from gswarm.host.api import host_models as models
 from gswarm.host.api.deps import ServicesDep
 from gswarm.host.api.models import Page
 from gswarm.host.api.paging import Cursor, Limit, before
-from gswarm.host.audit import AuditKind, NumberedRecord
 
 Kind = Annotated[AuditKind, Query(description="Changes that were asked for, or callers that were refused.")]
 

@@ -17,8 +17,8 @@ from gswarm.host.api.deps import CallerDep, ServicesDep, StreamsDep
 from gswarm.host.api.models import Page
 from gswarm.host.api.paging import Cursor, Limit, before
 from gswarm.host.api.sse import frame
+from gswarm.host.event_text import describe
 from gswarm.host.journal.protocol import JournalEntry
-from gswarm.host.people import describe
 from gswarm.scheduler.core import ClusterState
 from gswarm.scheduler.events import Event
 

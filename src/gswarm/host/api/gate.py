@@ -17,10 +17,10 @@ from starlette.datastructures import Headers
 from starlette.requests import cookie_parser
 
 from gswarm.domain.errors import ForbiddenError, UnauthenticatedError, UnavailableError
+from gswarm.host.access.door import Visit, Visits
+from gswarm.host.access.logins import Logins, digest_of
 from gswarm.host.api.throttle import FailureThrottle
 from gswarm.host.clock import SystemClock
-from gswarm.host.door import Visit, Visits
-from gswarm.host.logins import Logins, digest_of
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 CSRF_HEADER = "x-gswarm-csrf"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import Request, Response
 
+from gswarm.host.access.logins import LIFE_MAX_S
 from gswarm.host.api import host_models as models
 from gswarm.host.api.deps import CallerDep, GateDep, Note, StreamsDep
 from gswarm.host.api.gate import COOKIES, Caller
 from gswarm.host.api.shield import address_of
-from gswarm.host.logins import LIFE_MAX_S
 
 
 async def log_in(request: Request, response: Response, gate: GateDep, note: Note, body: models.LoginRequest) -> models.PrincipalView:

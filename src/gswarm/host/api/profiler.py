@@ -13,13 +13,13 @@ from gswarm.domain.ids import ClientName, RunId, SlotId
 from gswarm.domain.plan import Slot
 from gswarm.host.api import profiler_models as models
 from gswarm.host.api.deps import ServicesDep
-from gswarm.host.profiler_services import ProfilerServices
-from gswarm.host.run_spans import run_spans, slot_gpus
+from gswarm.host.profiling.services import ProfilerServices
+from gswarm.host.timeline.run_spans import run_spans, slot_gpus
 from gswarm.profiler.answer_json import encode_answer
 from gswarm.profiler.catalog import BY_NAME, METRICS, METRICS_HINT
 from gswarm.profiler.freshness import Freshness, clock_offset_s
-from gswarm.profiler.parquet_store import ParquetSampleStore
-from gswarm.profiler.sample_store import Aggregate, By, SampleQuery, Span
+from gswarm.profiler.store.parquet_store import ParquetSampleStore
+from gswarm.profiler.store.sample_store import Aggregate, By, SampleQuery, Span
 
 DEFAULT_RANGE_S = 300.0
 

@@ -13,8 +13,8 @@ from fastapi.responses import StreamingResponse
 from gswarm.domain.errors import StorageError
 from gswarm.host.api import profiler_models as models
 from gswarm.host.api.deps import Note, ServicesDep
-from gswarm.host.profiler_sessions import ProfilerSession
-from gswarm.host.session_summary import SessionSummary, summarize
+from gswarm.host.profiling.session_summary import SessionSummary, summarize
+from gswarm.host.profiling.sessions import ProfilerSession
 from gswarm.profiler.export import Selection, count_values, csv_pieces, json_pieces, parquet_pieces
 from gswarm.profiler.report import Fact, report_pieces
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fastapi import Request, Response
 
 from gswarm.domain.ids import ClientName
-from gswarm.host.exposed import active_runs, host_families, loss_families
+from gswarm.host.profiling.host_families import active_runs, host_families, loss_families
 from gswarm.host.services import HostServices
 from gswarm.profiler.exposition import Family, Samples, content_type, render
 

@@ -13,7 +13,6 @@ from gswarm.domain.plan import Run, RunState
 from gswarm.host.api import models, views
 from gswarm.host.api.deps import ServicesDep
 from gswarm.host.api.paging import Cursor, Limit, page
-from gswarm.host.last_turns import last_turns
 from gswarm.scheduler.explain import explain_run
 from gswarm.scheduler.waiting import waiting_order
 
@@ -44,7 +43,7 @@ async def list_waiting(
     chosen = [plan.runs[run] for run in waiting_order(plan, limit)]
     why = {run.id: explain_run(plan, run.id, now_s) for run in chosen}
     homes = [(run.id, run.home) for run in chosen if run.home is not None]
-    ends = await asyncio.to_thread(last_turns, services.profiler.chronicle, homes) if homes else {}
+    ends = await asyncio.to_thread(services.profiler.chronicle.last_ends, homes) if homes else {}
     return models.WaitingList(
         items=[
             models.WaitingView(

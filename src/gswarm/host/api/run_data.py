@@ -16,7 +16,7 @@ from gswarm.domain.ids import RunId
 from gswarm.host.api import models, views
 from gswarm.host.api.curves import History
 from gswarm.host.api.deps import ServicesDep
-from gswarm.host.chunk_parts import TELLING_METRIC
+from gswarm.host.timeline.chunk_parts import TELLING_METRIC
 from gswarm.profiler.downsample import downsample
 from gswarm.profiler.series import SeriesStore
 from gswarm.scheduler.explain import explain_run

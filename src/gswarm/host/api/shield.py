@@ -18,13 +18,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gswarm.domain.errors import ForbiddenError, GswarmError
 from gswarm.domain.ids import RequestId
 from gswarm.domain.strict_json import load_json
+from gswarm.host.access.audit import AuditLog, Outcome, Record
+from gswarm.host.access.door import Visit
 from gswarm.host.api.body import Disconnected, read_body, replayed, too_large
 from gswarm.host.api.gate import SAFE_METHODS, Caller, Gate, Role, role_of
 from gswarm.host.api.names import AllowedNames
 from gswarm.host.api.problem import SECURITY_HEADERS, nothing_there, problem, problem_of
 from gswarm.host.api.web import Dashboard
-from gswarm.host.audit import AuditLog, Outcome, Record
-from gswarm.host.door import Visit
 
 HEADERS_MAX = 100
 HEADER_BYTES_MAX = 16 * 1024

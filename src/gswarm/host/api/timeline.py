@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from gswarm.domain.ids import ExperimentId, SlotId
 from gswarm.host.api.deps import ServicesDep
 from gswarm.host.api.profiler import From, To, range_of
-from gswarm.host.chunk_book import ChunkTime
-from gswarm.host.chunk_parts import ChunkParts, TrainedSpan, is_late, slot_parts, trained_span
-from gswarm.host.run_spans import slot_device
 from gswarm.host.services import HostServices
-from gswarm.host.slot_idle import SlotIdle, read_idle
+from gswarm.host.timeline.chunk_book import ChunkTime
+from gswarm.host.timeline.chunk_parts import ChunkParts, TrainedSpan, is_late, slot_parts, trained_span
+from gswarm.host.timeline.run_spans import slot_device
+from gswarm.host.timeline.slot_idle import SlotIdle, read_idle
 
 CHUNKS_MAX = 5_000
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from gswarm.domain.errors import NotFoundError
+from gswarm.host.access.auth import TokenInfo
 from gswarm.host.api import host_models as models
 from gswarm.host.api.deps import Note, ServicesDep
 from gswarm.host.api.models import Page
 from gswarm.host.api.paging import Cursor, Limit, page
-from gswarm.host.auth import TokenInfo
 
 
 def _fields(info: TokenInfo) -> models.TokenView:

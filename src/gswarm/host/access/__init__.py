@@ -1,0 +1,1 @@
+"""Who is who and who may do what: tokens, logins, the door that encloses each call, what a client may fetch, the audit log."""

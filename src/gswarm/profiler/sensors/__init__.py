@@ -1,0 +1,1 @@
+"""Runs on clients: the sampler process and where its numbers come from."""
