@@ -37,6 +37,7 @@ def states(host: Host) -> dict[str, str]:
     return {client["name"]: client["state"] for client in host.clients()}
 
 
+@pytest.mark.timeout(600)  # of a whole story: it only says when something hangs
 def test_whoever_is_killed_nothing_that_counted_is_lost(new_cluster: Callable[[], RealCluster], assets: Path) -> None:
     cluster = new_cluster()
     cluster.start_host()
