@@ -28,8 +28,22 @@ def measure(tries: int) -> list[dict[str, Any]]:
     times_s = [(processor_s(HELP), processor_s(LIBRARIES)) for _ in range(tries)]
     ours_s, theirs_s = (min(column) for column in zip(*times_s, strict=True))
     return [
-        {"metric": "gswarm --help", "value": ours_s, "unit": "s of a core", "target": f"<= {TARGET_S}", "peer": "", "ok": ours_s <= TARGET_S},
-        {"metric": "gswarm --help / typer and rich alone", "value": ours_s / theirs_s, "unit": "ratio", "target": "", "peer": "", "ok": True},
+        {
+            "metric": "gswarm --help",
+            "value": ours_s,
+            "unit": "s of a core",
+            "target": f"<= {TARGET_S}",
+            "peer": "",
+            "ok": ours_s <= TARGET_S,
+        },
+        {
+            "metric": "gswarm --help / typer and rich alone",
+            "value": ours_s / theirs_s,
+            "unit": "ratio",
+            "target": "",
+            "peer": "",
+            "ok": True,
+        },
     ]
 
 

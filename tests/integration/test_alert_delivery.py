@@ -163,6 +163,14 @@ class Mailbox:
     def __init__(self) -> None:
         self.mails: list[tuple[list[str], bytes]] = []
         self.logins: list[tuple[bytes, bytes]] = []
+        self.replies: dict[str, str] = {}
+        """To recipients that are not taken."""
+
+    async def handle_RCPT(self, _server: Any, _session: Any, envelope: Envelope, address: str, _options: Any) -> str:
+        if address in self.replies:
+            return self.replies[address]
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Envelope) -> str:
         assert isinstance(envelope.content, bytes)
@@ -247,6 +255,23 @@ async def test_a_wrong_password_and_a_server_that_does_not_encrypt(
     assert mailbox.mails == []
     await mail(await start(), tmp_path, smtp_security="none").send([FIRING])
     assert len(mailbox.mails) == 1
+
+
+async def test_who_is_greylisted_tries_again_and_who_is_unknown_does_not(
+    mailbox: Mailbox, start: Callable[..., Awaitable[int]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = await start()
+    channel = mail(port, tmp_path, smtp_security="none")
+    mailbox.replies = {"ops@example.org": "450 4.2.0 greylisted", "b@example.org": "550 5.1.1 no such user"}
+    with pytest.raises(UnavailableError, match="greylisted"):
+        await channel.send([FIRING])
+    mailbox.replies = dict.fromkeys(mailbox.replies, "550 5.1.1 no such user")
+    with pytest.raises(InvalidInputError, match="no such user"):
+        await channel.send([FIRING])
+    del mailbox.replies["ops@example.org"]
+    await channel.send([FIRING])
+    assert [recipients for recipients, _ in mailbox.mails] == [["ops@example.org"]]
+    assert "does not take mail for b@example.org (550)" in caplog.text
 
 
 async def test_a_server_of_an_unknown_authority_gets_nothing(

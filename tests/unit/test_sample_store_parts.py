@@ -12,8 +12,7 @@ import pytest
 
 from gswarm.domain.errors import CorruptDataError, InvalidInputError, InvariantError, StorageError
 from gswarm.domain.samples import DeviceInfo, DeviceProcess, SampleBatch, SampleColumns, SeriesKey
-from gswarm.profiler.store import compaction as folder
-from gswarm.profiler.store import known, parquet_store, subjects
+from gswarm.profiler.store import compaction, known, parquet_store, subjects
 from gswarm.profiler.store.compaction import DAMAGED, Folder
 from gswarm.profiler.store.parquet_store import ParquetSampleStore
 from gswarm.profiler.store.sample_store import SampleQuery
@@ -135,7 +134,7 @@ def test_a_fold_that_breaks_off_loses_and_doubles_nothing(tmp_path: Path, monkey
         raise StorageError("no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Folder if moment == "commit" else folder, moment, fails)
+        patch.setattr(Folder if moment == "commit" else compaction, moment, fails)
         with pytest.raises(StorageError):
             store.fold()
         assert powers(store) == [100.0, 200.0, 300.0]
@@ -155,7 +154,7 @@ def test_a_disk_that_stays_full_makes_clients_wait(tmp_path: Path, monkeypatch: 
     def fails(*_args: object, **_options: object) -> None:
         raise StorageError("no space left")
 
-    monkeypatch.setattr(folder, "write_raw", fails)
+    monkeypatch.setattr(compaction, "write_raw", fails)
     for seq in range(1, parquet_store.SEALED_MAX + 2):
         store.append(A, batch(seq, columns("gpu:0", [seq], {"gpu_power": [float(seq)]})))
     with pytest.raises(StorageError):
@@ -163,6 +162,25 @@ def test_a_disk_that_stays_full_makes_clients_wait(tmp_path: Path, monkeypatch: 
     assert powers(store) == [1.0, 2.0, 3.0, 4.0, 5.0]
     monkeypatch.undo()
     store.fold_sealed()
+    store.append(A, batch(9, columns("gpu:0", [9], {"gpu_power": [9.0]})))
+    assert powers(store) == [1.0, 2.0, 3.0, 4.0, 5.0, 9.0]
+    store.close()
+
+
+def test_a_disk_that_has_room_again_is_noticed_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ParquetSampleStore(tmp_path / "s", StoreLimits(fold_bytes=1), Now(100.0), fold_retry_s=0.01)
+
+    def fails(*_args: object, **_options: object) -> None:
+        raise StorageError("no space left")
+
+    monkeypatch.setattr(compaction, "write_raw", fails)
+    for seq in range(1, parquet_store.SEALED_MAX + 2):
+        store.append(A, batch(seq, columns("gpu:0", [seq], {"gpu_power": [float(seq)]})))
+    with pytest.raises(StorageError):
+        store.append(A, batch(9, columns("gpu:0", [9], {"gpu_power": [9.0]})))
+    monkeypatch.undo()
+    with store._mutex:
+        assert store._work.wait_for(lambda: not store._sealed, timeout=20)
     store.append(A, batch(9, columns("gpu:0", [9], {"gpu_power": [9.0]})))
     assert powers(store) == [1.0, 2.0, 3.0, 4.0, 5.0, 9.0]
     store.close()

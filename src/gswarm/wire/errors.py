@@ -101,6 +101,9 @@ def from_rpc_error(error: grpc.aio.AioRpcError, target: str) -> GswarmError:
             return UnavailableError(f"the host at {target} did not answer in time", "check the network and the host's load")
         case grpc.StatusCode.CANCELLED | grpc.StatusCode.UNKNOWN:
             return UnavailableError(f"the session with the host at {target} was cut ({details or 'no reason given'})", "connect again")
+        case grpc.StatusCode.RESOURCE_EXHAUSTED if "Concurrent RPC limit" in details:
+            # The transport's, about nothing that was sent: the same may be taken in a moment.
+            return UnavailableError(f"the host at {target} has as many calls as it takes", "try again in a moment")
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return LimitError(f"the host at {target} refused for a limit: {details}")
         case grpc.StatusCode.UNIMPLEMENTED:

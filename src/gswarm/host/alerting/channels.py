@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import logging
 import smtplib
 import ssl
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ from gswarm.domain.alert_config import AlertConfig
 from gswarm.domain.alerts import Alert, Severity
 from gswarm.domain.errors import InvalidInputError, UnavailableError
 from gswarm.domain.printable import printable
+
+_log = logging.getLogger("gswarm.host.alerts")
 
 TIMEOUT_S = 10.0
 TOTAL_TIMEOUT_S = 30.0
@@ -156,7 +159,7 @@ class Mail:
                 await asyncio.get_running_loop().run_in_executor(self._thread, self._deliver, message)
         except (smtplib.SMTPException, OSError, TimeoutError) as error:
             told = f"the mail server {self._host}:{self._config.smtp_port} did not take it: {_why(error)}"
-            if isinstance(error, smtplib.SMTPNotSupportedError | smtplib.SMTPRecipientsRefused | smtplib.SMTPSenderRefused):
+            if _is_for_good(error):
                 raise InvalidInputError(told, "look at the mail keys of host.alerts") from error
             raise UnavailableError(told, "look at the smtp keys of host.alerts") from error
 
@@ -171,7 +174,9 @@ class Mail:
                 server.starttls(context=self._tls)
             if self._config.smtp_user is not None and self._password is not None:
                 server.login(self._config.smtp_user, self._password)
-            server.send_message(message)
+            refused = server.send_message(message)
+        for recipient, (code, _) in refused.items():
+            _log.warning("the mail server %s:%d does not take mail for %s (%d)", self._host, port, printable(recipient), code)
 
     def _message(self, alerts: Sequence[Alert]) -> EmailMessage:
         message = EmailMessage()
@@ -185,6 +190,17 @@ class Mail:
     def close(self) -> None:
         """A delivery that hangs ends by its own timeouts; it is not waited for."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _is_for_good(error: Exception) -> bool:
+    """Replies from 500 on are (RFC 5321, section 4.2.1); with one of 4xx, as of greylisting, it may be taken later."""
+    match error:
+        case smtplib.SMTPRecipientsRefused():
+            return all(code >= 500 for code, _ in error.recipients.values())
+        case smtplib.SMTPSenderRefused():
+            return error.smtp_code >= 500
+        case _:
+            return isinstance(error, smtplib.SMTPNotSupportedError)
 
 
 def subject_line(alerts: Sequence[Alert]) -> str:

@@ -43,6 +43,7 @@ SERIES_PER_CLIENT_MAX = 20_000
 """Of one log: what a client measures at about the same time."""
 SEALED_MAX = 4
 """Logs that wait for being folded, as on a full disk; then batches are refused, and wait in the clients' spools."""
+FOLD_RETRY_S = 30.0
 LATEST_AGE_MAX_S = 86400.0
 
 _log = logging.getLogger("gswarm.profiler")
@@ -55,15 +56,23 @@ class ParquetSampleStore:
         root: its folder; made if it is missing.
         clock: seconds since the epoch.
         fold_in_background: otherwise ``fold`` is called by the owner.
+        fold_retry_s: what could not be folded is tried again after so long, or with the next log that is full.
 
     Raises:
         StorageError: the folder cannot be made or written.
     """
 
     def __init__(
-        self, root: Path, limits: StoreLimits | None = None, clock: Callable[[], float] = time.time, *, fold_in_background: bool = True
+        self,
+        root: Path,
+        limits: StoreLimits | None = None,
+        clock: Callable[[], float] = time.time,
+        *,
+        fold_in_background: bool = True,
+        fold_retry_s: float = FOLD_RETRY_S,
     ) -> None:
         self._root = root
+        self._fold_retry_s = fold_retry_s
         self._limits = limits or StoreLimits()
         self._clock = clock
         self._mutex = threading.RLock()
@@ -202,7 +211,8 @@ class ParquetSampleStore:
                 _log.warning("samples wait in their logs: %s", error, exc_info=None if isinstance(error, StorageError) else error)
                 with self._mutex:
                     waiting = len(self._sealed)
-                    self._work.wait_for(lambda waiting=waiting: self._closed or len(self._sealed) > waiting)  # type: ignore[misc]
+                    # With SEALED_MAX logs there is no next one: without a time nobody would ever try again.
+                    self._work.wait_for(lambda waiting=waiting: self._closed or len(self._sealed) > waiting, self._fold_retry_s)  # type: ignore[misc]
 
     def fold(self) -> None:
         """Everything so far into segments, then what is too old or too much goes. Raises StorageError."""
