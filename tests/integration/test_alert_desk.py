@@ -92,7 +92,7 @@ async def test_it_looks_by_the_clock_and_tells(tmp_path: Path, caplog: pytest.Lo
         assert [(alert.rule, alert.until_s) for alert in inbox.told] == [(AlertRule.XID, None)]
         assert found.firing == inbox.told == found.listed()
         scene.readings = Readings(gpus=(GpuReading("a", "gpu:0", xid=0.0),))
-        clock.advance(AlertConfig().interval_s)
+        clock.advance(3_600)
         await until(lambda: len(inbox.told) == 2)
         assert inbox.told[1].id == inbox.told[0].id
         assert (found.firing, found.listed()) == ([], [inbox.told[1]])
@@ -187,6 +187,7 @@ def test_readings_of_a_real_plan(tmp_path: Path) -> None:
     with api_host(tmp_path) as api:
         first, *_ = with_runs(api, slots=1)
         now_s = api.plan._clock()
+        assert sources(api, lambda: now_s + 40)([])().clients[0].sample_age_s == pytest.approx(40, abs=1), "it never told anything"
         machine = {"cpu_utilization": 0.5, "samples_lost": 0.0, "disk_free": 1e9, "disk_total": 1e11}
         gpu = {"gpu_utilization": 1.0, "gpu_power": 80.0, "gpu_power_limit": 700.0, "gpu_xid": 0.0}
         batch = SampleBatch(
@@ -208,6 +209,7 @@ def test_readings_of_a_real_plan(tmp_path: Path) -> None:
         assert seen.runs[0].run == first
         assert len(seen.runs[0].losses) == 100
         assert (seen.idle_slots, seen.waiting_runs) == ((), 1)
+        assert seen.queued == {run.id for run in api.state.runs.values() if run.state is RunState.QUEUED} != set()
         (client,) = seen.clients
         assert (client.silent_since_s, client.sample_age_s, client.disk_free_bytes) == (None, None, 1e9), "it joined just now"
         later = sources(api, lambda: now_s + 40)([])()
@@ -256,6 +258,8 @@ def test_the_api_and_the_command_show_it(tmp_path: Path, monkeypatch: pytest.Mon
         exposed = httpx.get(f"{api.url}/metrics", headers={"Authorization": f"Bearer {api.bearer['viewer']}"}).text
         assert 'gswarm_alerts_firing{rule="xid",severity="critical"} 1.0' in exposed
         api.alerts._look = lambda broken: Readings
+        began_s, clock = item["since"], api.alerts._clock
+        monkeypatch.setattr(type(clock), "now_s", lambda _clock: began_s + 3_600)
         api.call(api.alerts.evaluate())
         assert CliRunner().invoke(app, ["alerts"]).stdout == "nothing is wrong\n"
         assert CliRunner().invoke(app, ["alerts", "--all", "-o", "quiet"]).stdout.strip() == item["id"]

@@ -12,6 +12,7 @@ from gswarm.domain.alerts import Alert, AlertRule, Severity, Subject
 from gswarm.profiler import alert_book
 from gswarm.profiler.alert_book import EMPTY, ENDED_MAX, Book, Finding, Level, Timing, turn
 from gswarm.profiler.alert_rules import ClientReading, DiskReading, GpuReading, Readings, RunReading, evaluate
+from gswarm.profiler.xid import telling
 
 CONFIG = AlertConfig()
 BUSY = GpuReading("a", "gpu:0", utilization=1.0, power_watts=90.0, power_limit_watts=700.0, throttle_reasons=0, xid=0, owners=("run:r1",))
@@ -87,13 +88,47 @@ def test_a_missing_sensor_raises_nothing(field: str) -> None:
     assert watch.rules() == []
 
 
-def test_a_sensor_that_is_lost_ends_it() -> None:
+def test_a_client_that_is_gone_ends_it() -> None:
     watch = Watch()
     watch.see(gpu())
     watch.see(gpu(), CONFIG.hang_for_s)
     watch.see(Readings(), 5)
     assert watch.rules() == [AlertRule.HANG]
     assert [alert.until_s for alert in watch.see(Readings(), 30)] == [watch.now_s]
+
+
+@pytest.mark.parametrize("readings", [Readings(there=frozenset({"a"})), replace(gpu(power_watts=math.nan), there=frozenset({"a"}))])
+def test_a_sensor_that_says_nothing_does_not_end_it_for_an_hour(readings: Readings) -> None:
+    watch = Watch()
+    watch.see(gpu())
+    watch.see(gpu(), CONFIG.hang_for_s)
+    assert watch.see(readings, 5) == []
+    assert watch.see(readings, 3599) == []
+    assert watch.rules() == [AlertRule.HANG]
+    assert [alert.until_s for alert in watch.see(readings, 1)] == [watch.now_s]
+
+
+def test_a_gpu_that_falls_off_the_bus_keeps_its_xid() -> None:
+    watch = Watch()
+    (fallen,) = watch.see(gpu(power_watts=600.0, xid=79.0))
+    for readings in (gpu(xid=math.nan, power_watts=math.nan), Readings(), gpu(power_watts=600.0)):
+        assert watch.see(readings, 60) == []
+    assert watch.book.firing == [fallen]
+    (over,) = watch.see(gpu(power_watts=600.0), 3600)
+    assert (over.id, watch.rules()) == (fallen.id, [])
+
+
+def test_an_old_xid_is_no_news_after_days() -> None:
+    watch = Watch()
+    client = (ClientReading("a"),)
+    watch.see(replace(gpu(power_watts=600.0, xid=63.0), clients=client))
+    watch.see(replace(gpu(power_watts=600.0, xid=63.0), clients=client), 3600)
+    watch.see(Readings(clients=client), 3 * 86400)
+    assert watch.see(replace(gpu(power_watts=600.0, xid=63.0), clients=client), 5) == []
+
+
+def test_of_xids_of_one_moment_the_devices_own_tells() -> None:
+    assert (telling([48, 45]), telling([45, 48, 79]), telling([31, 45])) == (48, 48, 45)
 
 
 @pytest.mark.parametrize(("bits", "is_hot"), [(0x20, True), (0x40, True), (0x68, True), (0x4, False), (0x1, False), (0x80, False)])

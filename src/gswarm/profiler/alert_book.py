@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -12,6 +12,8 @@ TRACKS_MAX = 5_000
 """Things that are wrong at the same time; more are left out, and counted."""
 ENDED_MAX = 200
 """Alerts that are over and remembered, the newest."""
+UNSEEN_CLEAR_S = 3600.0
+"""What nobody can look at any more may still be wrong: it is called over after so long."""
 _SEVERITIES = list(Severity)
 """The worst last."""
 
@@ -59,7 +61,8 @@ class Track:
     occurrence: float = 0.0
 
 
-Tracks = Mapping[tuple[AlertRule, Subject], Track]
+Key = tuple[AlertRule, Subject]
+Tracks = Mapping[Key, Track]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +93,15 @@ class Book:
 EMPTY = Book({}, {})
 
 
-def turn(book: Book, findings: Iterable[Finding], timings: Mapping[AlertRule, Timing], now_s: float) -> tuple[Book, list[Alert]]:
+def turn(
+    book: Book, findings: Iterable[Finding], timings: Mapping[AlertRule, Timing], now_s: float, unseen: Collection[Key] = ()
+) -> tuple[Book, list[Alert]]:
     """The book after one evaluation, and the alerts that began, grew worse or ended with it.
 
-    A subject that nothing was found out about counts as not bad.
+    A subject that nothing was found out about counts as not bad, but for those in ``unseen``: they are there, and their sensors say
+    nothing. Their alerts go on, for ``UNSEEN_CLEAR_S`` at most.
     """
-    tracks: dict[tuple[AlertRule, Subject], Track] = {}
+    tracks: dict[Key, Track] = {}
     changed: list[Alert] = []
     begun = left_out = 0
     found = {(finding.rule, finding.subject): finding for finding in findings}
@@ -113,7 +119,8 @@ def turn(book: Book, findings: Iterable[Finding], timings: Mapping[AlertRule, Ti
             tracks[key] = after
     for key, track in book.tracks.items():
         if key not in found:
-            after = _recover(track, timings.get(key[0], Timing()), now_s, changed)
+            timing = Timing(clear_s=UNSEEN_CLEAR_S) if key in unseen else timings.get(key[0], Timing())
+            after = _recover(track, timing, now_s, changed)
             if after is not None:
                 tracks[key] = after
     ended = (*book.ended, *(alert for alert in changed if alert.until_s is not None))

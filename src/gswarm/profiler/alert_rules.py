@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from gswarm.domain.alert_config import AlertConfig
 from gswarm.domain.alerts import Alert, AlertRule, Severity, Subject
-from gswarm.profiler.alert_book import Book, Change, Finding, Level, Timing, turn
+from gswarm.profiler.alert_book import Book, Change, Finding, Key, Level, Timing, turn
+from gswarm.profiler.xid import is_of_program
 
 LOSSES_MIN = 20
 """Losses that a run must have behind it before one can be a spike."""
@@ -24,8 +25,8 @@ GROWTH_S = 300.0
 
 _THERMAL_BITS = 0x20 | 0x40
 """nvmlClocksThrottleReasonSwThermalSlowdown and ...HwThermalSlowdown (nvml.h)."""
-_APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 69})
-"""Those that mostly come from a program and not from the device (NVIDIA, XID Errors, the table of causes)."""
+_MEASURED = frozenset({AlertRule.HANG, AlertRule.THERMAL_THROTTLE, AlertRule.LOSS_SPIKE, AlertRule.DISK_FULL, AlertRule.SAMPLES_LOST})
+"""Rules about what somebody has to measure: that nothing is measured does not make it fine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,8 @@ class Readings:
         idle_slots: (client, slot) of those that could train and do not.
         waiting_runs: runs that any slot could take.
         broken_channels: (name, error) of webhook and mail, where the last attempts failed.
+        there: clients that should measure; of others nothing is expected.
+        queued: runs that will train again.
     """
 
     gpus: tuple[GpuReading, ...] = ()
@@ -101,6 +104,8 @@ class Readings:
     idle_slots: tuple[tuple[str, str], ...] = ()
     waiting_runs: int = 0
     broken_channels: tuple[tuple[str, str], ...] = ()
+    there: frozenset[str] = frozenset()
+    queued: frozenset[str] = frozenset()
 
 
 _Seen = dict[tuple[AlertRule, Subject], Change]
@@ -121,8 +126,16 @@ def evaluate(book: Book, readings: Readings, config: AlertConfig, now_s: float) 
     moment = _Moment(readings, config, now_s, book.seen, {})
     findings = [found for rule, look in _RULES.items() if rule not in config.rules_off for found in look(moment)]
     # What a rule saw of a subject that has no reading now is kept: a client that comes back must not raise its old XIDs again.
-    kept = {key: change for key, change in book.seen.items() if now_s - change.since_s < LOST_SHOWN_S}
-    return turn(replace(book, seen=kept | moment.seen), findings, timings(config), now_s)
+    known = {client.name for client in readings.clients}
+    kept = {key: change for key, change in book.seen.items() if key[1].client in known or now_s - change.since_s < LOST_SHOWN_S}
+    unseen = {key for key, track in book.tracks.items() if track.alert is not None and _is_unseen(key, readings)}
+    return turn(replace(book, seen=kept | moment.seen), findings, timings(config), now_s, unseen)
+
+
+def _is_unseen(key: Key, readings: Readings) -> bool:
+    """Whether nobody can say that it is over where nothing was found about it. Disks of the host are looked at by itself."""
+    rule, subject = key
+    return rule in _MEASURED and (subject.client in readings.there or subject.run in readings.queued)
 
 
 def timings(config: AlertConfig) -> dict[AlertRule, Timing]:
@@ -179,22 +192,33 @@ def _thermal_throttle(moment: _Moment) -> Iterator[Finding]:
 
 
 def _xid(moment: _Moment) -> Iterator[Finding]:
-    for gpu in moment.readings.gpus:
-        if math.isnan(gpu.xid):
+    now = {Subject(client=gpu.client, device=gpu.device): gpu.xid for gpu in moment.readings.gpus}
+    # A GPU that fell off the bus says nothing any more, and a sampler that began anew has heard of none: what was reported lately stands.
+    lately = {subject: change for (rule, subject), change in moment.before.items() if rule is AlertRule.XID and _is_recent(moment, change)}
+    for subject in sorted(now.keys() | lately.keys(), key=lambda one: (one.client or "", one.device or "")):
+        number = now.get(subject, math.nan)
+        if subject in lately and not number > 0:
+            change = moment.seen[AlertRule.XID, subject] = lately[subject]
+        elif math.isnan(number):
             continue
-        subject = Subject(client=gpu.client, device=gpu.device)
-        change = _change(moment, AlertRule.XID, subject, gpu.xid)
-        is_new = gpu.xid > 0 and moment.now_s - change.since_s < RECENT_S
-        number = int(gpu.xid)
-        if number in _APPLICATION_XIDS:
-            severity, what = Severity.WARNING, "mostly the fault of the program that ran: look at the run's log"
         else:
-            severity, what = (
-                Severity.CRITICAL,
-                f"the device may need a reset or a repair: drain {gpu.client} and look at its kernel log (dmesg)",
-            )
-        text = f"{gpu.device} of {gpu.client} reported XID {number}, {what}. NVIDIA's list of XID errors says what it means."
-        yield Finding(AlertRule.XID, subject, _level(is_new, not is_new), severity, text, gpu.xid, change.since_s)
+            change = _change(moment, AlertRule.XID, subject, number)
+        yield _xid_finding(subject, change, is_new=_is_recent(moment, change))
+
+
+def _is_recent(moment: _Moment, change: Change) -> bool:
+    return change.value > 0 and moment.now_s - change.since_s < RECENT_S
+
+
+def _xid_finding(subject: Subject, change: Change, *, is_new: bool) -> Finding:
+    number = int(change.value)
+    if is_of_program(number):
+        severity, what = Severity.WARNING, "mostly the fault of the program that ran: look at the run's log"
+    else:
+        severity = Severity.CRITICAL
+        what = f"the device may need a reset or a repair: drain {subject.client} and look at its kernel log (dmesg)"
+    text = f"{subject.device} of {subject.client} reported XID {number}, {what}. NVIDIA's list of XID errors says what it means."
+    return Finding(AlertRule.XID, subject, _level(is_new, not is_new), severity, text, change.value, change.since_s)
 
 
 def _change(moment: _Moment, rule: AlertRule, subject: Subject, value: float) -> Change:

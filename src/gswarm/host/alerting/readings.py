@@ -38,11 +38,12 @@ class PlanReading:
     """What the plan knows; the rest is added by ``gather``."""
 
     clients: tuple[ClientReading, ...]
-    there: frozenset[str]
-    """Clients whose samples are expected: connected for longer than these may be late."""
+    there: Mapping[ClientName, float]
+    """Clients whose samples are expected, because they are connected for longer than these may be late, and since when."""
     runs: tuple[RunReading, ...]
     idle_slots: tuple[tuple[str, str], ...]
     waiting_runs: int
+    queued: frozenset[str]
 
 
 def read_plan(state: ClusterState, connected: frozenset[ClientName], config: AlertConfig, now_s: float) -> PlanReading:
@@ -55,9 +56,8 @@ def read_plan(state: ClusterState, connected: frozenset[ClientName], config: Ale
         )
         for client in state.clients.values()
     )
-    there = frozenset(
-        name for name in connected if name in state.clients and now_s - state.clients[name].registered_at_s > config.samples_late_s
-    )
+    since_s = {name: state.clients[name].registered_at_s for name in connected if name in state.clients}
+    there = {name: at_s for name, at_s in since_s.items() if now_s - at_s > config.samples_late_s}
     granted = sorted({run for runs in state.index.granted.values() for run in runs}, key=number_of)
     training = [state.runs[run] for run in granted[:RUNS_MAX]]
     failed = [run for run in state.runs.values() if _failed_lately(run, now_s)]
@@ -67,6 +67,7 @@ def read_plan(state: ClusterState, connected: frozenset[ClientName], config: Ale
         tuple(_run(run) for run in (*training, *failed[-RUNS_MAX:])),
         tuple((state.slots[slot].client, slot) for slot in state.index.vacant),
         state.index.anywhere,
+        frozenset(run.id for run in state.runs.values() if run.state is RunState.QUEUED),
     )
 
 
@@ -160,6 +161,8 @@ def gather(
         idle_slots=plan.idle_slots,
         waiting_runs=plan.waiting_runs,
         broken_channels=broken_channels,
+        there=frozenset(plan.there),
+        queued=plan.queued,
     )
 
 
@@ -191,17 +194,19 @@ def _gpus(latest: Latest, now_s: float) -> Iterator[GpuReading]:
         yield GpuReading(client, device, **found, owners=tuple(sorted(owners.get((client, device), ())))[:4])
 
 
-def _client(client: ClientReading, there: frozenset[str], latest: Latest, now_s: float) -> ClientReading:
+def _client(client: ClientReading, there: Mapping[ClientName, float], latest: Latest, now_s: float) -> ClientReading:
     name = ClientName(client.name)
     times = [at_s for metric in ("cpu_utilization", "memory_used") if (at_s := _newest(latest, name, metric)[0]) > 0]
     age_s = max(0.0, now_s - max(times) - clock_offset_s(latest, name)) if times else None
     values = {metric: value for metric in ("samples_lost", "disk_free", "disk_total") if (value := _newest(latest, name, metric)[1]) >= 0}
     is_stale = age_s is None or age_s > STALE_S
+    if age_s is None and name in there:
+        age_s = now_s - there[name]  # it never told anything, or so long ago that it is forgotten
     return ClientReading(
         client.name,
         client.silent_since_s,
         client.lost_reason,
-        age_s if client.name in there else None,
+        age_s if name in there else None,
         values.get("samples_lost", math.nan),
         math.nan if is_stale else values.get("disk_free", math.nan),
         math.nan if is_stale else values.get("disk_total", math.nan),

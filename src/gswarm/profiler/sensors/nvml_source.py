@@ -17,9 +17,12 @@ from gswarm.domain.samples import DeviceInfo
 from gswarm.profiler.catalog import BY_NAME
 from gswarm.profiler.sensors.process_names import ProcessNames, label
 from gswarm.profiler.sensors.readings import NAN, ProcessReading, Rate, plausible
+from gswarm.profiler.xid import telling
 
 REFRESH_S = 30.0
 """How often devices are looked for again: GPUs fall off the bus, MIG devices are made and removed."""
+XIDS_A_LOOK_MAX = 1_000
+"""Of all devices together; a driver that tells without end does not hold up the other sensors."""
 PROCESSES_MAX = 256
 """On one device; the ones with the most memory are named."""
 
@@ -172,14 +175,16 @@ class NvmlSource:
                 logger.debug("no XID errors of %s: %s", gpu.info.device, error)
 
     def _hear_xid(self) -> None:
-        for _ in range(len(self._gpus) if self._events is not None else 0):
+        heard: dict[str, list[int]] = {}
+        for _ in range(XIDS_A_LOOK_MAX if self._events is not None else 0):
             event = self._query("nvmlEventSetWait_v2", self._events, 0)
             if not hasattr(event, "eventData"):
-                return
+                break
             index = self._query("nvmlDeviceGetIndex", event.device)
-            for gpu in self._gpus:
-                if gpu.info.device == f"gpu:{index}":
-                    gpu.xid = float(event.eventData)
+            heard.setdefault(f"gpu:{index}", []).append(int(event.eventData))
+        for gpu in self._gpus:
+            if gpu.info.device in heard:
+                gpu.xid = float(telling(heard[gpu.info.device]))
 
     # ---- sensors ---------------------------------------------------------------------------------------------------
 
