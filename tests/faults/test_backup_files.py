@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sqlite3
 import tarfile
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from gswarm.host.backup.restore import restore_backup
 from gswarm.host.backup.take import take_backup
 from gswarm.host.journal.snapshot import open_state
 from gswarm.host.journal.sqlite import SqliteJournal
+from gswarm.host.locks import DirectoryLock
 from gswarm.scheduler.core import ClusterState
 from gswarm.wire.tls import CertificateAuthority
 
@@ -262,6 +264,32 @@ def test_a_damaged_plan_makes_no_backup(data_dir: Path, tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir() if "b.backup" in file.name] == []
 
 
+async def test_a_killed_hosts_damaged_log_makes_no_backup(tmp_path: Path) -> None:
+    live, killed = tmp_path / "live", tmp_path / "killed"
+    CertificateAuthority.create("c1").save(live / "host" / "tls")
+    with closing(SqliteJournal(live / "host" / "journal.db", "c1", {"undo_window_s": "60.0"})):
+        pass
+    async with plan_host(live / "host", snapshot_every_events=10_000) as host:
+        await every_event(host)
+        newest = host.loop.seq
+        shutil.copytree(live, killed)
+    log = killed / "host" / "journal.db-wal"
+    whole = log.read_bytes()
+    for _ in range(2):
+        log.write_bytes(whole)
+        flip_bit(log, len(whole) // 3 * 8)
+        with pytest.raises(CorruptDataError, match="what follows was acknowledged"):
+            take_backup(killed, tmp_path / "b.backup")
+    assert not (tmp_path / "b.backup").exists()
+    log.write_bytes(whole)
+    assert take_backup(killed, tmp_path / "b.backup").contents.events == newest
+    assert log.read_bytes() == whole, "a backup leaves the host's files as they are"
+    log.unlink()
+    shutil.copytree(live / "host" / "snapshots", killed / "host" / "snapshots", dirs_exist_ok=True)
+    with pytest.raises(CorruptDataError, match="before a snapshot that was made of it"):
+        take_backup(killed, tmp_path / "b2.backup")
+
+
 async def test_a_backup_is_whole_while_the_host_writes_on(tmp_path: Path) -> None:
     import asyncio
 
@@ -269,14 +297,15 @@ async def test_a_backup_is_whole_while_the_host_writes_on(tmp_path: Path) -> Non
     CertificateAuthority.create("c1").save(folder / "host" / "tls")
     with closing(SqliteJournal(folder / "host" / "journal.db", "c1", {"undo_window_s": "60.0"}, entries_kept=10)):
         pass
-    async with plan_host(folder / "host", snapshot_every_events=5) as host:
-        taking = [asyncio.create_task(asyncio.to_thread(take_backup, folder, tmp_path / f"{number}.backup")) for number in range(3)]
-        number = 0
-        while not all(task.done() for task in taking):
-            await host.submit(registered("a", f"i{number}"))
-            number += 1
-        events = [task.result().contents.events for task in taking]
-        live = host.loop.seq
+    with DirectoryLock(folder / "host"):
+        async with plan_host(folder / "host", snapshot_every_events=5) as host:
+            taking = [asyncio.create_task(asyncio.to_thread(take_backup, folder, tmp_path / f"{number}.backup")) for number in range(3)]
+            number = 0
+            while not all(task.done() for task in taking):
+                await host.submit(registered("a", f"i{number}"))
+                number += 1
+            events = [task.result().contents.events for task in taking]
+            live = host.loop.seq
     assert all(0 <= seq <= live for seq in events)
     for number, seq in enumerate(events):
         restored = restore_backup(tmp_path / f"{number}.backup", tmp_path / f"new{number}")

@@ -22,12 +22,14 @@ from gswarm import __version__
 from gswarm.datapool.disk import DiskStore
 from gswarm.datapool.layout import storage_errors
 from gswarm.datapool.manifest import manifest_entries
-from gswarm.domain.errors import CorruptDataError, NotFoundError, StorageError
+from gswarm.domain.errors import ConflictError, CorruptDataError, NotFoundError, StorageError
 from gswarm.domain.ids import Digest
 from gswarm.host.backup.archive import PLACE, Contents, Writer, new_archive
 from gswarm.host.journal.database import database_errors
 from gswarm.host.journal.snapshot import encode_state, open_state
+from gswarm.host.journal.snapshot_files import ASIDE_SUFFIX
 from gswarm.host.journal.sqlite import SqliteJournal
+from gswarm.host.locks import DirectoryLock
 from gswarm.wire.tls import CertificateAuthority
 
 COPY_TRIES = 3
@@ -113,9 +115,10 @@ def _copy_plan(data_dir: Path, stage: Path) -> tuple[int, tuple[Digest, ...]]:
                     shutil.copyfile(file, snapshots / file.name)
                 except FileNotFoundError:
                     _log.debug("the snapshot %s has just been replaced", file.name)
-        copy_database(data_dir / PLAN, stage / PLAN)
+        _copy_journal(data_dir, stage / PLAN)
         try:
             with closing(SqliteJournal(stage / PLAN)) as journal:
+                _check_end(data_dir, journal, snapshots)
                 state, seq = open_state(journal)
                 # Whatever version restores it has nothing to decide again.
                 journal.save_snapshot(seq, encode_state(state))
@@ -125,6 +128,32 @@ def _copy_plan(data_dir: Path, stage: Path) -> tuple[int, tuple[Digest, ...]]:
             continue
         return seq, state.live_roots()
     raise AssertionError("the last try returns or raises")
+
+
+def _copy_journal(data_dir: Path, target: Path) -> None:
+    """Where no host runs its write-ahead log goes along as it is, so that whoever opens the copy looks for damage in it.
+
+    A running host has looked already, and SQLite knows what of the log is valid; after one that was killed it would only guess.
+    """
+    try:
+        lock = DirectoryLock(data_dir / "host")
+    except ConflictError:
+        copy_database(data_dir / PLAN, target)
+        return
+    with lock, storage_errors("copy the plan"):
+        for suffix in ("", "-wal"):
+            source = data_dir / f"{PLAN}{suffix}"
+            if source.exists():
+                shutil.copyfile(source, target.with_name(f"{target.name}{suffix}"))
+
+
+def _check_end(data_dir: Path, journal: SqliteJournal, snapshots: Path) -> None:
+    """Snapshots were copied first: none can be of an event that the journal, copied after them, does not have yet."""
+    if any(snapshots.glob(f"*{ASIDE_SUFFIX}")):
+        raise CorruptDataError(
+            f"the plan in {data_dir} ends at event {journal.last_seq}, before a snapshot that was made of it",
+            "restore the last backup; if an older journal was put there on purpose, start the host once before you take a backup",
+        )
 
 
 def copy_database(source: Path, target: Path) -> None:

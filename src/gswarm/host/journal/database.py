@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 from gswarm.domain.errors import CorruptDataError, GswarmError, StorageError
-from gswarm.host.journal.write_ahead import read_log
+from gswarm.host.journal.write_ahead import Log, read_log
 
 RESTORE = "restore the last backup: gswarm host restore FILE --data-dir NEW"
 _AGAIN = "then start the host again"
@@ -32,22 +32,39 @@ def open_database(path: Path, schema: str) -> sqlite3.Connection:
     """
     with database_errors(path):
         log = read_log(path)
-        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-        try:
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=FULL")
-            if log is not None:
-                _busy, valid_frames, _copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-                log.check(path, max(valid_frames, 0))
-            # A damaged tree may hide its newest entries, which no checksum of an entry would notice.
-            found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
-            if found != "ok":
-                raise CorruptDataError(f"{path} is damaged: {' '.join(str(found).split())}", RESTORE)
-            db.executescript(schema)
-        except BaseException:
-            db.close()
-            raise
+        # The last connection that may write would merge what is valid of a damaged log and remove the rest: this one stays behind it.
+        with closing(_reader(path)) if log is not None else nullcontext():
+            return _open(path, schema, log)
+
+
+def _open(path: Path, schema: str, log: Log | None) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    try:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=FULL")
+        if log is not None:
+            _busy, valid_frames, _copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            log.check(path, max(valid_frames, 0))
+        # A damaged tree may hide its newest entries, which no checksum of an entry would notice.
+        found = db.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise CorruptDataError(f"{path} is damaged: {' '.join(str(found).split())}", RESTORE)
+        db.executescript(schema)
+    except BaseException:
+        db.close()
+        raise
     return db
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    """A connection that never writes, and has the file and its log open."""
+    reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0)
+    try:
+        reader.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    except BaseException:
+        reader.close()
+        raise
+    return reader
 
 
 @contextmanager
