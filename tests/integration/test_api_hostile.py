@@ -50,6 +50,8 @@ BODIES = (
     b'{"set": {"seed": ' + b"9" * 99 + b"}}",
     b'{"set": {"learning_rate": ' + b"9" * 99 + b"}}",
     b'{"warm_start": ' + b"9" * 99 + b"}",
+    b'{"warm_start": "' + b"9" * 4301 + b'"}',
+    b'{"warm_start": "' + b"9" * 20 + b'"}',
     b'{"warm_start": "\\ud800"}',
     b'{"set": {"\\ud800": 1}}',
     b'{"set": {"run_name": "\\u0000\\u001b[31m<b>"}}',

@@ -38,7 +38,7 @@ def test_a_cold_clone_begins_at_the_beginning(cluster: Cluster) -> None:
     assert cluster.clone("r2").name == "exp-1.c1.c1"
 
 
-@pytest.mark.parametrize(("wanted", "step"), [("latest", 20), ("best", 10), ("10", 10), ("20", 20)])
+@pytest.mark.parametrize(("wanted", "step"), [("latest", 20), ("best", 10), ("10", 10), ("0020", 20)])
 def test_a_warm_clone_begins_at_the_parents_checkpoint(cluster: Cluster, wanted: str, step: int) -> None:
     clone = cluster.clone("r1", warm_start=wanted)
     assert clone.start == next(checkpoint for checkpoint in cluster.run("r1").checkpoints if checkpoint.step == step)
@@ -80,7 +80,7 @@ def test_a_clone_keeps_model_and_data(cluster: Cluster, key: str) -> None:
     assert "new experiment" in error.hint
 
 
-@pytest.mark.parametrize("wanted", ["15", "30", "007"])
+@pytest.mark.parametrize("wanted", ["15", "30", "007", "9" * 4301])
 def test_a_step_that_is_not_kept_is_a_conflict_that_names_those_that_are(cluster: Cluster, wanted: str) -> None:
     error = cluster.refused(cluster.clone_event("r1", warm_start=wanted), ConflictError)
     assert "10, 20" in error.hint

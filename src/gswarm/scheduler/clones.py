@@ -140,7 +140,9 @@ def _start(parent: Run, experiment: Experiment, wanted: str) -> Checkpoint:
             if found is None and kept:
                 hint = f"no kept checkpoint carries {experiment.spec.search.metric.name}; {hint}"
         case _ if wanted.isascii() and wanted.isdecimal():
-            found = next((one for one in parent.checkpoints if one.step == int(wanted)), None)
+            # Compared as text: a number of thousands of digits is no int to Python.
+            step = wanted.lstrip("0") or "0"
+            found = next((one for one in parent.checkpoints if str(one.step) == step), None)
         case _:
             raise InvalidInputError(f"warm_start is {wanted!r}", "it is latest, best or a step")
     if found is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -201,9 +201,13 @@ class TimelineView(Model):
     chunks: list[TimelineChunk]
 
 
+WARM_START_CHARS_MAX = 19
+"""As many digits as the greatest step has."""
+
+
 class CloneRequest(Model):
     set: dict[str, Any] = Field({}, description="Keys of the run's spec to change.")
-    warm_start: str | int | None = Field(None, description="latest, best, a step, or null for a cold clone.")
+    warm_start: Annotated[str, Field(max_length=WARM_START_CHARS_MAX)] | int | None = Field(None, description="latest, best, a step, or null for a cold clone.")
 
 
 class PlannedCloneView(Model):
