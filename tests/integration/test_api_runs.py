@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from api_host import EXPERIMENT, TOTAL_STEPS, ApiHost, api_host, with_runs
+from host_support import plan_host, registered, submitted
 
 from gswarm.domain.errors import ConflictError, InvalidInputError, LimitError, NotFoundError
-from gswarm.domain.ids import JobId, RunId
+from gswarm.domain.ids import JobId, RequestId, RunId
 from gswarm.domain.messages import StepMetrics
 from gswarm.domain.plan import Failure, JobKind, RunOp, RunState
+from gswarm.host.api.runs import verify_run
+from gswarm.host.journal.protocol import Entry
+from gswarm.host.services import HostServices
 from gswarm.scheduler.events import ChunkFailed, JobFinished
 from gswarm.scheduler.lifecycle import TABLE, Allowed
 from gswarm.sdk import Host
@@ -367,3 +374,33 @@ def test_the_same_export_request_is_one_job_even_when_best_has_moved(api: ApiHos
     first = host._post(f"/runs/{run}/export", body, request_id="again")
     api.train(run, eval_loss=1.0)
     assert host._post(f"/runs/{run}/export", body, request_id="again")["id"] == first["id"]
+    api.bring_to(run, RunState.DELETED)
+    with pytest.raises(ConflictError, match="no checkpoint"):
+        host.export_run(run)
+    assert host._post(f"/runs/{run}/export", body, request_id="again")["id"] == first["id"], "its checkpoint is gone, the job is not"
+
+
+async def test_a_job_that_is_asked_for_again_is_answered_once_it_is_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with plan_host(tmp_path) as plan:
+        await plan.submit(registered("a"), submitted(runs=1))
+        await plan.prepare()
+        await plan.train_chunk("r1")
+        services = cast(HostServices, SimpleNamespace(loop=plan.loop))
+        began, may_end = threading.Event(), threading.Event()
+        flush = plan.journal.append
+
+        def slow(entries: Sequence[Entry]) -> int:
+            began.set()
+            may_end.wait()
+            return flush(entries)
+
+        monkeypatch.setattr(plan.journal, "append", slow)
+        first = asyncio.create_task(verify_run(services, "anna", RequestId("again"), "r1"))
+        await asyncio.to_thread(began.wait)
+        second = asyncio.create_task(verify_run(services, "anna", RequestId("again"), "r1"))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        is_early = second.done()
+        may_end.set()
+        assert (await first).id == (await second).id
+        assert not is_early, "it was answered before the job was on disk"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 from fastapi import Query, Response
@@ -125,17 +125,18 @@ def _as_text(value: object) -> str:
 
 async def verify_run(services: ServicesDep, by: By, key: RequestKey, run: str) -> models.JobView:
     """Retrain the run without interruption and compare the weights; the run shows the result once the job is done."""
-    latest = _latest(services.loop.state.find_run(run))
-    return await _request_job(services, by, key, run, JobKind.VERIFY, latest, {})
+    return await _request_job(services, by, key, run, JobKind.VERIFY, _latest, {})
 
 
 async def export_run(services: ServicesDep, by: By, key: RequestKey, run: str, body: models.ExportRequest) -> models.JobView:
     """Make an adapter or a merged model out of a checkpoint; the job's result names the manifest of its files in the pool."""
     if body.format not in EXPORT_FORMATS:
         raise InvalidInputError(f"the format {body.format!r} is unknown", f"it is {' or '.join(EXPORT_FORMATS)}")
-    found = services.loop.state.find_run(run)
-    checkpoint = _kept(services, found, str(body.checkpoint))
-    return await _request_job(services, by, key, found.id, JobKind.EXPORT, checkpoint, {"format": body.format})
+
+    def kept(found: Run) -> Checkpoint:
+        return _kept(services, found, str(body.checkpoint))
+
+    return await _request_job(services, by, key, run, JobKind.EXPORT, kept, {"format": body.format})
 
 
 def _kept(services: ServicesDep, run: Run, wanted: str) -> Checkpoint:
@@ -159,15 +160,23 @@ def _latest(run: Run) -> Checkpoint:
 
 
 async def _request_job(
-    services: ServicesDep, by: str, key: RequestKey, ref: str, kind: JobKind, checkpoint: Checkpoint, options: dict[str, object]
+    services: ServicesDep, by: str, key: RequestKey, ref: str, kind: JobKind, choose: Callable[[Run], Checkpoint], options: dict[str, object]
 ) -> models.JobView:
     """The checkpoint is part of the request, whose digests keep the sweep away from it until the job is forgotten."""
-    known = services.loop.state.result_of(key)
-    if known is not None and JobId(known) in services.loop.state.jobs:
-        # What "best" means may have changed since; the same request is still the same job.
-        return views.job_view(services.loop.state.jobs[JobId(known)])
-    run = services.loop.state.find_run(ref)
+    state = services.loop.state
+
+    def known_job() -> models.JobView | None:
+        made_before = state.result_of(key)
+        job = state.jobs.get(JobId(made_before)) if made_before is not None else None
+        return views.job_view(job) if job is not None else None
+
+    # Before anything is chosen: what "best" means, and what is kept, may have changed since; the same request is still the same job.
+    known = await services.loop.at_rest(known_job)
+    if known is not None:
+        return known
+    run = state.find_run(ref)
+    checkpoint = choose(run)
     request = options | {"step": checkpoint.step, "checkpoint": _CHECKPOINT.dump_python(checkpoint, mode="json")}
     event = JobRequested(request=key, kind=kind, run=run.id, request_json=json.dumps(request, sort_keys=True), by=by)
     job = JobId(made(await services.loop.submit(event)))
-    return views.job_view(services.loop.state.jobs[job])
+    return views.job_view(state.jobs[job])
