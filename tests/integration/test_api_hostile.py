@@ -12,6 +12,8 @@ from urllib.parse import quote
 import pytest
 from api_host import ApiHost, api_host, with_runs
 
+from gswarm.domain.ids import RunId
+from gswarm.domain.messages import StepMetrics
 from gswarm.host.api.app import PREFIX, ROUTES, ApiRoute
 
 NAMES = (
@@ -89,13 +91,15 @@ YAML = (
     b"2024-99-99: x",
     b"? [a, b]\n: c",
 )
-NUMBERS = ("-1", "0", "1.5", "1e999", "NaN", "9" * 30, "9" * 5000, "\x00", "true", "")
+NUMBERS = ("-1", "0", "1.5", "1e999", "NaN", str(2**63 - 1), str(2**63), "9" * 30, "9" * 5000, "\x00", "true", "")
 
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiHost]:
     with api_host(tmp_path_factory.mktemp("hostile")) as running:
-        running.train(with_runs(running)[0])
+        run = with_runs(running)[0]
+        running.train(run)
+        running.series.append([StepMetrics(RunId(run), 1, 1, 1.0, (("loss", 1.0),))])
         yield running
 
 

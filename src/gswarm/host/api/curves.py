@@ -22,6 +22,9 @@ RUNS_MAX = 1_000
 
 History = Sequence[tuple[int, tuple[tuple[str, float], ...]]]
 """(step, metrics) of every commit."""
+STEP_MAX = 2**63 - 1
+"""What the series' database can compare with."""
+Step = Annotated[int, Query(ge=0, le=STEP_MAX)]
 Runs = Annotated[list[str] | None, Query(max_length=RUNS_MAX, description="Only these runs; without it all that are not deleted.")]
 Points = Annotated[int, Query(ge=2, le=10_000, description="Most points a run; extremes stay.")]
 
@@ -31,8 +34,8 @@ async def experiment_metrics(
     experiment: str,
     metric: Annotated[str, Query(max_length=200)] = "loss",
     run: Runs = None,
-    from_step: Annotated[int, Query(ge=0)] = 0,
-    to_step: Annotated[int | None, Query(ge=0)] = None,
+    from_step: Step = 0,
+    to_step: Step | None = None,
     points: Points = 500,
 ) -> models.CurvesView:
     """One metric of many runs by step, the first 1,000 of them. Runs that have no value of it are left out."""

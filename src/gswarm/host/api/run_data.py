@@ -14,7 +14,7 @@ from fastapi import Query
 from gswarm.domain.errors import NotFoundError
 from gswarm.domain.ids import RunId
 from gswarm.host.api import models, views
-from gswarm.host.api.curves import History
+from gswarm.host.api.curves import History, Step
 from gswarm.host.api.deps import ServicesDep
 from gswarm.host.timeline.chunk_parts import TELLING_METRIC
 from gswarm.profiler.downsample import downsample
@@ -32,8 +32,8 @@ async def run_metrics(
     services: ServicesDep,
     run: str,
     metric: Names = None,
-    from_step: Annotated[int, Query(ge=0)] = 0,
-    to_step: Annotated[int | None, Query(ge=0)] = None,
+    from_step: Step = 0,
+    to_step: Step | None = None,
     points: Points = None,
 ) -> models.MetricsView:
     """The series of a run by step; those of evaluations have a point a commit."""
