@@ -24,6 +24,7 @@ from gswarm.domain.errors import GswarmError
 from gswarm.domain.ids import ClientName, Digest, JobId, RunId
 from gswarm.domain.plan import Checkpoint, Failure, JobKind, RunSize
 from gswarm.domain.spec import Durability
+from gswarm.domain.steps import COUNT_MAX
 from gswarm.host.access.audit import AuditLog
 from gswarm.host.access.auth import Principal, TokenStore
 from gswarm.host.access.logins import Logins
@@ -172,6 +173,7 @@ async def _look_at_everything(host: Rig, folder: Path, logs: RunLogStore) -> Non
     tokens = cast(TokenStore, _Anybody())
     audit = AuditLog(folder / "audit", host.clock.now_s)
     profiler = memory_profiler(folder, host.loop)
+    profiler.chronicle.start()
     services = HostServices(
         loop=host.loop,
         tokens=tokens,
@@ -242,8 +244,17 @@ async def test_times_and_sizes_without_measure_break_no_view(tmp_path: Path, ste
     async with rig(tmp_path) as host:
         await host.loop.submit(submitted(runs=2, durability=Durability.LOCAL))
         hostile = Hostile(host, await host.connected("a", slots=2), RunLogStore(tmp_path / "logs"))
-        size = RunSize(HUGE, HUGE, HUGE, HUGE, DIGEST, DIGEST)
+        size = RunSize(COUNT_MAX, COUNT_MAX, COUNT_MAX, COUNT_MAX, DIGEST, DIGEST)
         await hostile.do("job", JobKind.PREPARE, "{}", (size, size))
         await hostile.do("trained", True, 5, step_time_s)
         assert host.state.runs
+        await _look_at_everything(host, tmp_path, hostile.logs)
+
+
+async def test_sizes_that_nothing_could_keep_reject_the_experiment_and_harm_no_mark(tmp_path: Path) -> None:
+    async with rig(tmp_path) as host:
+        await host.loop.submit(submitted(runs=1, durability=Durability.LOCAL))
+        hostile = Hostile(host, await host.connected("a", slots=2), RunLogStore(tmp_path / "logs"))
+        await hostile.do("job", JobKind.PREPARE, "{}", (RunSize(HUGE, HUGE, HUGE, HUGE, DIGEST, DIGEST),))
+        assert not host.state.runs
         await _look_at_everything(host, tmp_path, hostile.logs)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from gswarm.domain.errors import ConflictError, InvalidInputError, NotFoundError
+from gswarm.domain.errors import ConflictError, InvalidInputError, LimitError, NotFoundError
 from gswarm.domain.ids import ExperimentId, RequestId, RunId
 from gswarm.domain.plan import ExperimentState, RunOp, RunState
 from gswarm.domain.spec import Chunks, FinetuningType, Goal, Metric, RunSpec, Stage
@@ -84,6 +84,14 @@ def test_a_clone_keeps_model_and_data(cluster: Cluster, key: str) -> None:
 def test_a_step_that_is_not_kept_is_a_conflict_that_names_those_that_are(cluster: Cluster, wanted: str) -> None:
     error = cluster.refused(cluster.clone_event("r1", warm_start=wanted), ConflictError)
     assert "10, 20" in error.hint
+
+
+def test_a_clone_of_more_steps_than_can_be_kept_is_refused() -> None:
+    cluster = Cluster()
+    cluster.client("a")
+    cluster.experiment(runs=1, rows=2**62)
+    spec = replace(SPEC, num_train_epochs=SPEC.num_train_epochs * 4)
+    assert "num_train_epochs" in cluster.refused(cluster.clone_event("r1", spec), LimitError).hint
 
 
 def test_a_malformed_clone_changes_nothing(cluster: Cluster) -> None:

@@ -119,6 +119,8 @@ def test_a_draining_client_gets_no_jobs() -> None:
         (None, (), "1 runs were to be prepared, but 0"),
         (None, (RunSize(5, 5, 5, 0, BASE, DATA),), "num_chunks is 8, but an epoch has only 5"),
         (None, (RunSize(5, 0, 5, 0, BASE, DATA),), "nothing to train"),
+        (None, (RunSize(2**63, 2**63, 5, 0, BASE, DATA),), "is the most"),
+        (None, (RunSize(9, 9, 9, 2**64 - 1, BASE, DATA),), "is the most"),
     ],
 )
 def test_a_failed_preparation_rejects_the_experiment(failure: object, sizes: tuple[RunSize, ...], reason: str) -> None:

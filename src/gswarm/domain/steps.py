@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
-from gswarm.domain.errors import InvalidInputError
+from gswarm.domain.errors import InvalidInputError, LimitError
 from gswarm.domain.spec import Chunks, RunSpec
 
 AUTO_CHUNKS_PER_EPOCH = 8
+COUNT_MAX = 2**63 - 1
+"""Of a run's steps and rows: what the databases of metrics and timelines can keep."""
 
 
 def steps_per_epoch(spec: RunSpec, train_rows: int) -> int:
@@ -26,6 +28,16 @@ def total_steps(spec: RunSpec, train_rows: int) -> int:
     if spec.max_steps is not None:
         return spec.max_steps
     return math.ceil(spec.num_train_epochs * steps_per_epoch(spec, train_rows))
+
+
+def check_counts(*counts: int) -> None:
+    """Raises:
+    LimitError: a run of so many steps or rows cannot be kept.
+    """
+    if max(counts) > COUNT_MAX:
+        raise LimitError(
+            f"a run would have {max(counts)} steps or rows, but {COUNT_MAX} is the most", "check the data set and num_train_epochs"
+        )
 
 
 def check_chunks(chunks: Chunks, epoch_steps: int, run_steps: int) -> None:

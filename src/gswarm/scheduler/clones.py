@@ -8,7 +8,7 @@ from gswarm.domain.errors import ConflictError, InvalidInputError, NotFoundError
 from gswarm.domain.ids import RunId
 from gswarm.domain.plan import Checkpoint, Experiment, ExperimentState, Run, RunOp, RunState
 from gswarm.domain.spec import FinetuningType, RunSpec
-from gswarm.domain.steps import check_chunks, steps_per_epoch, total_steps
+from gswarm.domain.steps import check_chunks, check_counts, steps_per_epoch, total_steps
 from gswarm.scheduler import experiments
 from gswarm.scheduler.events import RunCloneRequested
 from gswarm.scheduler.lifecycle import possible_ops, require
@@ -48,7 +48,7 @@ def plan_clone(plan: Plan, event: RunCloneRequested) -> PlannedClone:
         NotFoundError: there is no such parent.
         ConflictError: the parent is deleted, or has no such checkpoint.
         InvalidInputError: the change is not possible for a clone, or leaves nothing to train.
-        LimitError: the cluster has too many runs.
+        LimitError: the cluster has too many runs, or the clone would have too many steps.
     """
     parent = plan.runs.get(event.parent)
     if parent is None:
@@ -59,6 +59,7 @@ def plan_clone(plan: Plan, event: RunCloneRequested) -> PlannedClone:
         raise ConflictError(f"experiment {experiment.id} is deleted", "restore the run first", possible_ops(parent.state))
     _check_keys(parent.spec, event.spec)
     epoch_steps, run_steps = steps_per_epoch(event.spec, parent.train_rows), total_steps(event.spec, parent.train_rows)
+    check_counts(epoch_steps, run_steps)
     check_chunks(experiment.spec.chunks, epoch_steps, run_steps)
     start = None
     if event.warm_start is not None:

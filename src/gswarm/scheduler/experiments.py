@@ -9,7 +9,7 @@ from gswarm.domain.errors import ConflictError, GswarmError, InvalidInputError, 
 from gswarm.domain.ids import ExperimentId, RunId
 from gswarm.domain.plan import Experiment, ExperimentState, Failure, JobKind, Run, RunSize, RunState
 from gswarm.domain.spec import ExperimentSpec, Resources
-from gswarm.domain.steps import check_chunks, chunk_count
+from gswarm.domain.steps import check_chunks, check_counts, chunk_count
 from gswarm.scheduler import jobs
 from gswarm.scheduler.events import ExperimentSubmitted
 from gswarm.scheduler.operations import living_namesake
@@ -113,6 +113,7 @@ def _misfit(experiment: Experiment, sizes: tuple[RunSize, ...]) -> Failure | Non
         try:
             if size.total_steps < 1 or size.steps_per_epoch < 1:
                 raise InvalidInputError("there is nothing to train", "check num_train_epochs, max_steps and the data set")
+            check_counts(size.steps_per_epoch, size.total_steps, size.train_rows, size.eval_rows)
             check_chunks(experiment.spec.chunks, size.steps_per_epoch, size.total_steps)
         except GswarmError as error:
             return Failure(error.code, f"run {experiment.spec.name}-{number}: {error}")

@@ -12,6 +12,7 @@ from fastapi import Query
 
 from gswarm.domain.errors import NotFoundError
 from gswarm.domain.ids import RunId
+from gswarm.domain.steps import COUNT_MAX
 from gswarm.host.api import models
 from gswarm.host.api.deps import ServicesDep
 from gswarm.host.api.views import GONE
@@ -22,9 +23,7 @@ RUNS_MAX = 1_000
 
 History = Sequence[tuple[int, tuple[tuple[str, float], ...]]]
 """(step, metrics) of every commit."""
-STEP_MAX = 2**63 - 1
-"""What the series' database can compare with."""
-Step = Annotated[int, Query(ge=0, le=STEP_MAX)]
+Step = Annotated[int, Query(ge=0, le=COUNT_MAX)]
 Runs = Annotated[list[str] | None, Query(max_length=RUNS_MAX, description="Only these runs; without it all that are not deleted.")]
 Points = Annotated[int, Query(ge=2, le=10_000, description="Most points a run; extremes stay.")]
 

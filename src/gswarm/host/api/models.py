@@ -207,7 +207,9 @@ WARM_START_CHARS_MAX = 19
 
 class CloneRequest(Model):
     set: dict[str, Any] = Field({}, description="Keys of the run's spec to change.")
-    warm_start: Annotated[str, Field(max_length=WARM_START_CHARS_MAX)] | int | None = Field(None, description="latest, best, a step, or null for a cold clone.")
+    warm_start: Annotated[str, Field(max_length=WARM_START_CHARS_MAX)] | int | None = Field(
+        None, description="latest, best, a step, or null for a cold clone."
+    )
 
 
 class PlannedCloneView(Model):

@@ -160,7 +160,13 @@ def _latest(run: Run) -> Checkpoint:
 
 
 async def _request_job(
-    services: ServicesDep, by: str, key: RequestKey, ref: str, kind: JobKind, choose: Callable[[Run], Checkpoint], options: dict[str, object]
+    services: ServicesDep,
+    by: str,
+    key: RequestKey,
+    ref: str,
+    kind: JobKind,
+    choose: Callable[[Run], Checkpoint],
+    options: dict[str, object],
 ) -> models.JobView:
     """The checkpoint is part of the request, whose digests keep the sweep away from it until the job is forgotten."""
     state = services.loop.state
