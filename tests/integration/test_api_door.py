@@ -32,6 +32,7 @@ from gswarm.host.access import logins
 from gswarm.host.access.audit import AuditKind
 from gswarm.host.api import shield, sse
 from gswarm.host.api.app import PREFIX
+from gswarm.scheduler import core
 from gswarm.sdk import Host
 from gswarm.wire import listener
 from gswarm.wire.tls import CertificateAuthority
@@ -530,6 +531,20 @@ def test_every_write_is_recorded_with_who_from_where_and_what_came_of_it(api: Ap
     secrets = [*api.bearer.values(), made["token"]]
     files = b"".join(path.read_bytes() for path in (api.root / "audit").iterdir())
     assert not any(secret.encode() in files for secret in secrets)
+
+
+def test_a_key_that_is_used_again_once_the_plan_has_forgotten_it_is_recorded(api: ApiHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core, "REQUESTS_MAX", 4)
+    run, other = with_runs(api)[:2]
+    with api.host("operator") as host:
+        for _ in range(2):
+            host.stop_run(run, request_id="again")
+        for _ in range(6):
+            host.clone_run(other)
+        host.delete_run(other, request_id="again")
+    found = [(one["method"], one["path"].rpartition("/")[2], one["outcome"]) for one in audit(api)]
+    assert found[1:3] == [("POST", "stop", "done"), ("POST", "stop", "repeated")]
+    assert found[-1] == ("DELETE", other, "done")
 
 
 def test_refused_callers_are_recorded(api: ApiHost) -> None:

@@ -58,8 +58,8 @@ async def test_records_are_read_newest_first_page_by_page_and_after_a_restart(tm
 
 
 async def test_a_repeated_request_is_recorded_once_as_such(log: AuditLog) -> None:
-    for _ in range(4):
-        await log.write(RECORD, "key-1")
+    for was_known in (False, True, True, True):
+        await log.write(RECORD, "key-1", was_known)
     await log.write(RECORD, "key-2", was_known=True)  # from before the host's restart
     await log.write(RECORD, "key-2", was_known=True)
     await log.write(RECORD)
@@ -71,10 +71,22 @@ async def test_a_repeated_request_is_recorded_once_as_such(log: AuditLog) -> Non
     ]  # fmt: skip
 
 
+async def test_a_key_that_the_plan_has_forgotten_is_recorded_like_a_new_one(log: AuditLog) -> None:
+    delete = replace(RECORD, method="DELETE", path="/api/v1/runs/r2")
+    await log.write(RECORD, "key")
+    for was_known in (True, True):
+        await log.write(RECORD, "key", was_known)
+    for was_known in (False, True, True):
+        await log.write(delete, "key", was_known)
+    assert [(record.method, record.outcome.value) for record in await writes(log)] == [
+        ("POST", "done"), ("POST", "repeated"), ("DELETE", "done"), ("DELETE", "repeated"),
+    ]  # fmt: skip
+
+
 async def test_the_memory_of_keys_is_bounded(log: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audit_module, "KEYS_REMEMBERED_MAX", 3)
     for number in range(10):
-        await log.write(RECORD, f"key-{number}")
+        await log.write(RECORD, f"key-{number}", was_known=True)
     assert len(log._repeats) == 3
 
 

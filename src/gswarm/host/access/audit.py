@@ -105,8 +105,8 @@ class AuditLog:
         self._lost = dict.fromkeys(AuditKind, 0)
         self._broken = False
         self._budget, self._budget_at_s = float(REFUSALS_BURST), clock()
-        self._repeats: OrderedDict[str, bool] = OrderedDict()
-        """Idempotency keys that took effect; whether a repetition of it is recorded already."""
+        self._repeats: OrderedDict[str, None] = OrderedDict()
+        """Idempotency keys a repetition of which is recorded already."""
 
     def close(self) -> None:
         """Waits until what was handed in is written."""
@@ -124,17 +124,19 @@ class AuditLog:
 
         Args:
             key: the request's Idempotency-Key, where it has one.
-            was_known: the key had taken effect before.
+            was_known: the key had taken effect before. Only the plan can say that: once it has forgotten a key, the same one changes
+                something again.
         """
         if record.outcome is Outcome.DONE and key is not None:
-            is_repeat, is_recorded = was_known or key in self._repeats, self._repeats.pop(key, False)
-            self._repeats[key] = is_repeat
-            if len(self._repeats) > KEYS_REMEMBERED_MAX:
-                self._repeats.popitem(last=False)
-            if is_recorded:
+            if not was_known:
+                self._repeats.pop(key, None)
+            elif key in self._repeats:
                 return
-            if is_repeat:
+            else:
                 record = replace(record, outcome=Outcome.REPEATED)
+                self._repeats[key] = None
+                if len(self._repeats) > KEYS_REMEMBERED_MAX:
+                    self._repeats.popitem(last=False)
         await self._append(AuditKind.WRITES, record)
 
     async def refuse(self, record: Record) -> None:
