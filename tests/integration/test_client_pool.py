@@ -136,7 +136,7 @@ async def test_a_full_disk_says_whether_it_is_the_hosts_and_the_snapshot_can_be_
         assert not missing(w.host, stored.manifest)
 
 
-async def nothing(_client: ClientName) -> Sequence[Digest]:
+async def nothing(_client: ClientName, _enrolment: str) -> Sequence[Digest]:
     return ()
 
 

@@ -6,6 +6,7 @@ import asyncio
 import re
 import runpy
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,15 @@ from gswarm.client import data_server
 from gswarm.client.data_server import DataServer
 from gswarm.client.peer_rights import PeerRights
 from gswarm.domain.config import HostConfig
+from gswarm.domain.ids import ClientName, Digest
 from gswarm.host import pool
 from gswarm.host.api.app import PREFIX, RULES
 from gswarm.host.api.gate import Role
 from gswarm.host.api.web import ASSETS, PAGES
+from gswarm.wire.client import HostConnection
 from gswarm.wire.methods import METHODS
 from gswarm.wire.server import start_server
-from gswarm.wire.tls import ClientTls
+from gswarm.wire.tls import ClientTls, Peer, peer_of
 
 ROOT = Path(__file__).parents[2]
 OPEN = {
@@ -44,6 +47,19 @@ OPEN = {
     ("POST", "/v1/join"): "takes the join token in its body; a machine has no certificate before it",
 }
 """What answers callers without credentials, and why. Whoever makes another such route has to argue here."""
+
+
+EMPTY = Digest("0" * 64)
+
+
+@dataclass
+class GenerousHost(EchoHost):
+    """Lets every client's name fetch one blob; whose certificate counts is for the door to say."""
+
+    digest: Digest = EMPTY
+
+    async def reach(self, peer: Peer, client: ClientName) -> tuple[Digest, ...]:
+        return (self.digest,)
 
 
 @pytest.fixture
@@ -110,28 +126,39 @@ async def test_every_route_of_the_hosts_pool_port_is_in_the_table_and_closed(doo
 
 
 async def test_every_route_of_a_clients_port_is_in_the_table_and_closed(door: PoolDoor) -> None:
-    async def nothing(_client: str) -> tuple[()]:
-        return ()
-
-    serving = joined(door.tokens, "b")
-    server = DataServer(door.store, serving, PeerRights(nothing, door.store))
+    serving, digest = joined(door.tokens, "b"), door.put(b"a checkpoint")
+    grpc = await start_server(GenerousHost(digest=digest), "127.0.0.1", 0, door.authority.issue_host(), door=door.door)
+    link = HostConnection(f"127.0.0.1:{grpc.port}", serving, "b")
+    server = DataServer(door.store, serving, PeerRights(link.reach, door.store))
     url = await server.start("127.0.0.1", 0)
+
+    async def call(method: str, path: str, tls: ClientTls | None) -> int | str:
+        return await call_http(url, method, path, tls, door.authority.ca_pem, "b.client.gswarm.internal")
+
     try:
         assert routes_of(server) == set(data_server.ROUTES)
         strangers: dict[str, ClientTls | None] = {"nobody": None, **intruders(door.tokens)}
         member = joined(door.tokens, "a")
         for method, path in data_server.ROUTES:
+            there = path.replace("{digest}", digest)
             for what, tls in strangers.items():
-                status = await call_http(url, method, concrete(path), tls, door.authority.ca_pem, "b.client.gswarm.internal")
+                status = await call(method, there, tls)
                 if what == "nobody" or what in HANDSHAKE_REFUSES:
                     assert status == HANDSHAKE, (method, path, what)
-                elif what != "of the host":
-                    assert status == 403, (method, path, what)
-            assert await call_http(url, method, concrete(path), member, door.authority.ca_pem, "b.client.gswarm.internal") == 403
+                else:
+                    assert status == (200 if what == "of the host" else 403), (method, path, what)
+            assert await call(method, there, member) == 200
+            assert await call(method, concrete(path), member) == 403
+            for before in (strangers["of a machine that gave up its name"], strangers["revoked"]):
+                name = peer_of(before.cert_pem).name if before is not None else ""
+                assert await call(method, there, joined(door.tokens, name)) == 200
+                assert await call(method, there, before) == 403, "what the name may fetch now is nothing to who had it before"
         for method, path in (("PUT", f"/v1/blobs/{'0' * 64}"), ("POST", "/v1/blobs/missing"), ("GET", "/v1/ca")):
-            assert await call_http(url, method, path, serving, door.authority.ca_pem, "b.client.gswarm.internal") in (403, 404, 405)
+            assert await call(method, path, serving) in (403, 404, 405)
     finally:
         await server.stop()
+        await link.close()
+        await grpc.stop()
 
 
 # ---- the API ------------------------------------------------------------------------------------------------------------

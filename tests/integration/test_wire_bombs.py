@@ -67,7 +67,7 @@ def bomb(unpacked_mib: int) -> bytes:
 
 
 async def test_no_pool_unpacks_what_it_is_sent(tmp_path: Path) -> None:
-    async def nothing(_client: str) -> tuple[()]:
+    async def nothing(_client: str, _enrolment: str) -> tuple[()]:
         return ()
 
     packed, blob = bomb(64), f"/v1/blobs/{'0' * 64}"

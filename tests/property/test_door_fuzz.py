@@ -23,7 +23,9 @@ from hypothesis import strategies as st
 from pool_door import PoolDoor, pool_door
 
 from gswarm.domain.errors import GswarmError, InvalidInputError, UnauthenticatedError
+from gswarm.domain.ids import ClientName
 from gswarm.host import pool
+from gswarm.wire._pb import pool_pb2
 from gswarm.wire.certificates import (
     CertificateAuthority,
     check_client_name,
@@ -131,14 +133,25 @@ def test_a_name_that_is_taken_is_one_that_a_certificate_carries(text: str) -> No
 
 
 @FEW
-@given(st.binary(max_size=300), st.text(max_size=70), st.lists(st.binary(min_size=32, max_size=32).map(bytes.hex), max_size=5))
-def test_questions_about_reach_survive_the_wire_and_anything_else_is_refused(data: bytes, name: str, digests: list[str]) -> None:
+@given(
+    st.binary(max_size=300),
+    st.text(max_size=70),
+    st.text(max_size=16),
+    st.lists(st.binary(min_size=32, max_size=32).map(bytes.hex), max_size=5),
+)
+def test_questions_about_reach_survive_the_wire_and_anything_else_is_refused(
+    data: bytes, name: str, enrolment: str, digests: list[str]
+) -> None:
     for decode in (decode_reach_request, decode_reach_reply):
         with contextlib.suppress(GswarmError):
             decode(data)
     with contextlib.suppress(InvalidInputError):
-        assert decode_reach_request(encode_reach_request(name)) == name  # type: ignore[arg-type]
+        assert decode_reach_request(encode_reach_request(ClientName(name), enrolment)) == (name, enrolment)
     assert list(decode_reach_reply(encode_reach_reply(digests))) == digests  # type: ignore[arg-type]
+
+
+def test_a_client_that_sends_no_enrolment_yet_is_understood() -> None:
+    assert decode_reach_request(pool_pb2.ReachRequest(client="a").SerializeToString()) == ("a", None)
 
 
 def test_a_certificate_ends_when_it_says() -> None:

@@ -16,8 +16,9 @@ from gswarm.datapool.manifest import ingest_folder
 from gswarm.datapool.memory import MemoryStore
 from gswarm.domain.errors import ForbiddenError, UnavailableError
 from gswarm.domain.ids import ClientName, Digest
+from gswarm.wire.tls import Peer
 
-B, C = ClientName("b"), ClientName("c")
+B, C = Peer("b", "client", "1"), Peer("c", "client", "1")
 
 
 @dataclass
@@ -25,20 +26,21 @@ class World:
     store: MemoryStore
     manifest: Digest
     entries: list[Digest]
-    may: dict[ClientName, tuple[Digest, ...]] = field(default_factory=dict)
+    may: dict[Peer, tuple[Digest, ...]] = field(default_factory=dict)
     now_s: float = 100.0
     asked: list[tuple[float, str]] = field(default_factory=list)
+    superseded: set[str] = field(default_factory=set)
     is_away: bool = False
 
     def rights(self) -> PeerRights:
         return PeerRights(self.ask, self.store, lambda: self.now_s, self.sleep)
 
-    async def ask(self, client: ClientName) -> Sequence[Digest]:
+    async def ask(self, client: ClientName, enrolment: str) -> Sequence[Digest]:
         self.asked.append((self.now_s, client))
         await asyncio.sleep(0)
         if self.is_away:
             raise UnavailableError("the host is away")
-        return self.may.get(client, ())
+        return () if enrolment in self.superseded else self.may.get(Peer(client, "client"), ())
 
     async def sleep(self, seconds: float) -> None:
         self.now_s += seconds
@@ -85,6 +87,16 @@ async def test_an_answer_is_believed_for_a_moment_and_a_refusal_is_always_fresh(
         await rights.check(B, world.manifest)
 
 
+async def test_what_a_name_may_fetch_is_nothing_to_the_machine_that_had_it_before(world: World) -> None:
+    world.may[B] = (world.manifest,)
+    world.superseded.add("0")
+    rights = world.rights()
+    for _ in range(2):
+        await rights.check(B, world.manifest)
+        with pytest.raises(ForbiddenError):
+            await rights.check(Peer("b", "client", "0"), world.manifest)
+
+
 async def test_a_greedy_client_makes_no_flood_of_questions(world: World) -> None:
     rights = world.rights()
     answers = await asyncio.gather(*(rights.check(B, Digest(f"{number:064x}")) for number in range(200)), return_exceptions=True)
@@ -108,6 +120,7 @@ async def test_answers_are_forgotten_at_the_limit(world: World, monkeypatch: pyt
     monkeypatch.setattr(peer_rights, "ANSWERS_MAX", 3)
     rights = world.rights()
     for number in range(10):
-        world.may[ClientName(f"n{number}")] = (world.manifest,)
-        await rights.check(ClientName(f"n{number}"), world.manifest)
+        peer = Peer(f"n{number}", "client")
+        world.may[peer] = (world.manifest,)
+        await rights.check(peer, world.manifest)
     assert len(rights._answers) == 3

@@ -15,7 +15,6 @@ from gswarm.datapool.layout import checked_digest
 from gswarm.datapool.store import BlobStore
 from gswarm.datapool.transfer import KEPT_OPEN_S, open_server, pool_routes, refusal
 from gswarm.domain.errors import ForbiddenError, GswarmError, StorageError, UnavailableError
-from gswarm.domain.ids import ClientName
 from gswarm.wire.listener import Listener, open_socket
 from gswarm.wire.server import is_loopback
 from gswarm.wire.tls import ROLE_HOST, ClientTls, Peer, peer_name_from_ssl, server_ssl_context, show_certificate
@@ -115,7 +114,7 @@ class DataServer:
             return None
         peer = _peer(request)
         if peer.role != ROLE_HOST:
-            await self._rights.check(ClientName(peer.name), checked_digest(request.match_info["digest"]))
+            await self._rights.check(peer, checked_digest(request.match_info["digest"]))
         return peer.name
 
 

@@ -13,11 +13,14 @@ from gswarm.datapool.reach import Reach
 from gswarm.datapool.store import BlobStore
 from gswarm.domain.errors import ForbiddenError
 from gswarm.domain.ids import ClientName, Digest
+from gswarm.wire.tls import Peer
 
 logger = logging.getLogger(__name__)
 
-Ask = Callable[[ClientName], Awaitable[Sequence[Digest]]]
-"""Manifests that a client may fetch now (``HostConnection.reach``)."""
+Ask = Callable[[ClientName, str], Awaitable[Sequence[Digest]]]
+"""Manifests that a client of that name and enrolment may fetch now (``HostConnection.reach``)."""
+_Asker = tuple[ClientName, str]
+"""Name and enrolment: what a name may fetch is nothing to a machine that had it before."""
 
 KEPT_S = 2.0
 """How long an answer allows; so long a client that was revoked can still begin to fetch here."""
@@ -52,20 +55,21 @@ class PeerRights:
         self._reach = Reach(store)
         self._clock_s = clock_s or asyncio.get_running_loop().time
         self._sleep = sleep
-        self._answers: OrderedDict[ClientName, _Answer] = OrderedDict()
-        self._asking: WeakValueDictionary[ClientName, asyncio.Lock] = WeakValueDictionary()
+        self._answers: OrderedDict[_Asker, _Answer] = OrderedDict()
+        self._asking: WeakValueDictionary[_Asker, asyncio.Lock] = WeakValueDictionary()
         self.refused_count = 0
 
-    async def check(self, client: ClientName, digest: Digest) -> None:
-        """Whether that client may have the blob.
+    async def check(self, peer: Peer, digest: Digest) -> None:
+        """Whether the client of that certificate may have the blob.
 
         Raises:
             ForbiddenError: nothing that it holds needs the blob.
             UnavailableError: the host cannot be asked.
         """
         came_s = self._clock_s()
+        client, asker = peer.name, (ClientName(peer.name), peer.enrolment)
         while True:
-            answer = self._answers.get(client)
+            answer = self._answers.get(asker)
             if answer is not None:
                 if self._clock_s() - answer.at_s < KEPT_S and await self._reach.covered(answer.manifests, {digest}):
                     return
@@ -74,18 +78,18 @@ class PeerRights:
                     self.refused_count += 1
                     logger.warning("client %s may not fetch blob %s", client, digest)
                     raise ForbiddenError(f"no grant or job of {client} needs blob {digest}", "its lease may be over")
-            await self._renew(client, answer)
+            await self._renew(asker, answer)
 
-    async def _renew(self, client: ClientName, known: _Answer | None) -> None:
+    async def _renew(self, asker: _Asker, known: _Answer | None) -> None:
         """Asks the host, unless somebody else has while we waited for our turn."""
-        lock = self._asking.setdefault(client, asyncio.Lock())
+        lock = self._asking.setdefault(asker, asyncio.Lock())
         async with lock:
-            if self._answers.get(client) is not known:
+            if self._answers.get(asker) is not known:
                 return
             if known is not None:
                 await self._sleep(max(0.0, known.at_s + ASK_INTERVAL_S - self._clock_s()))
             at_s = self._clock_s()
-            self._answers[client] = _Answer(at_s, frozenset(await self._ask(client)))
-            self._answers.move_to_end(client)
+            self._answers[asker] = _Answer(at_s, frozenset(await self._ask(*asker)))
+            self._answers.move_to_end(asker)
             if len(self._answers) > ANSWERS_MAX:
                 self._answers.popitem(last=False)

@@ -118,9 +118,9 @@ class HostConnection:
         """Digest to (base URL, holder's name), best first. Raises as ``session`` does."""
         return convert.decode_locate_reply(await self._ask(self._locate, convert.encode_locate_request(digests)))
 
-    async def reach(self, client: ClientName) -> tuple[Digest, ...]:
-        """Manifests that another client may fetch now. Raises as ``session`` does."""
-        return convert.decode_reach_reply(await self._ask(self._reach, convert.encode_reach_request(client)))
+    async def reach(self, client: ClientName, enrolment: str) -> tuple[Digest, ...]:
+        """Manifests that another client, whose certificate says so, may fetch now. Raises as ``session`` does."""
+        return convert.decode_reach_reply(await self._ask(self._reach, convert.encode_reach_request(client, enrolment)))
 
     async def close(self) -> None:
         """Ends open calls at once."""

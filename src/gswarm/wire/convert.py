@@ -138,11 +138,11 @@ def decode_locate_reply(data: bytes) -> dict[Digest, list[tuple[str, str]]]:
     return locate_reply_from_proto(_parse(pool_pb2.LocateReply(), data))
 
 
-def encode_reach_request(client: ClientName) -> bytes:
-    return _serialize(_checked(reach_request_to_proto, client))
+def encode_reach_request(client: ClientName, enrolment: str) -> bytes:
+    return _serialize(_checked(lambda name: reach_request_to_proto(name, enrolment), client))
 
 
-def decode_reach_request(data: bytes) -> ClientName:
+def decode_reach_request(data: bytes) -> tuple[ClientName, str | None]:
     return reach_request_from_proto(_parse(pool_pb2.ReachRequest(), data))
 
 

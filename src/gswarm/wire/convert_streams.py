@@ -112,12 +112,16 @@ def locate_reply_from_proto(reply: pool_pb.LocateReply) -> dict[Digest, list[tup
     }
 
 
-def reach_request_to_proto(client: ClientName) -> pool_pb.ReachRequest:
-    return pool_pb.ReachRequest(client=fields.name(client, "client"))
+def reach_request_to_proto(client: ClientName, enrolment: str) -> pool_pb.ReachRequest:
+    return pool_pb.ReachRequest(client=fields.name(client, "client"), enrolment=fields.name(enrolment, "enrolment", may_be_empty=True))
 
 
-def reach_request_from_proto(request: pool_pb.ReachRequest) -> ClientName:
-    return ClientName(fields.name(request.client, "client"))
+def reach_request_from_proto(request: pool_pb.ReachRequest) -> tuple[ClientName, str | None]:
+    """The enrolment is ``None`` where the asker does not send it yet."""
+    client = ClientName(fields.name(request.client, "client"))
+    if not request.HasField("enrolment"):
+        return client, None
+    return client, fields.name(request.enrolment, "enrolment", may_be_empty=True)
 
 
 def reach_reply_to_proto(manifests: Sequence[Digest]) -> pool_pb.ReachReply:

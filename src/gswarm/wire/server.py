@@ -68,12 +68,18 @@ class Door(Protocol):
             UnauthenticatedError: it is not let in (any more).
         """
 
+    def counts(self, peer: Peer) -> bool:
+        """Whether a certificate that was shown to somebody else is the present one of its name."""
+
 
 class OpenDoor:
     """Lets in whom the handshake let in: for plaintext, and for tests of the wire alone."""
 
     def inside(self, peer: Peer) -> AbstractContextManager[object]:
         return nullcontext()
+
+    def counts(self, peer: Peer) -> bool:
+        return True
 
 
 OPEN_DOOR = OpenDoor()
@@ -138,7 +144,7 @@ async def start_server(
             "leave --insecure away, or bind to 127.0.0.1 where only this machine can connect",
         )
     server = grpc.aio.server(options=_options(limits), maximum_concurrent_rpcs=limits.calls_max)
-    server.add_generic_rpc_handlers(_handlers(_Calls(handler, tls is not None, limits), _Guard(door, tls is not None)))
+    server.add_generic_rpc_handlers(_handlers(_Calls(handler, door, tls is not None, limits), _Guard(door, tls is not None)))
     address = f"[{bind}]:{port}" if ":" in bind else f"{bind}:{port}"
     certificate = ServerCertificate(tls) if tls is not None else None
     try:
@@ -211,8 +217,9 @@ class _Guard:
 class _Calls:
     """The methods: bytes in, bytes out."""
 
-    def __init__(self, handler: ClusterHandler, authenticated: bool, limits: ServerLimits) -> None:
+    def __init__(self, handler: ClusterHandler, door: Door, authenticated: bool, limits: ServerLimits) -> None:
         self._handler = handler
+        self._door = door
         self._authenticated = authenticated
         self._limits = limits
 
@@ -246,7 +253,10 @@ class _Calls:
         return convert.encode_locate_reply(await self._handler.locate(peer, convert.decode_locate_request(request)))
 
     async def reach(self, request: bytes, peer: Peer) -> bytes:
-        return convert.encode_reach_reply(await self._handler.reach(peer, convert.decode_reach_request(request)))
+        client, enrolment = convert.decode_reach_request(request)
+        if enrolment is not None and not self._door.counts(Peer(client, ROLE_CLIENT, enrolment)):
+            return convert.encode_reach_reply(())
+        return convert.encode_reach_reply(await self._handler.reach(peer, client))
 
     async def _register(self, requests: AsyncIterator[bytes]) -> Register:
         try:

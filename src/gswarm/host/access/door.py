@@ -111,6 +111,14 @@ class Door:
         with self._visits.inside(peer.name, peer.expires_at_s, _ended):
             yield
 
+    def counts(self, peer: Peer) -> bool:
+        """Whether a certificate counts that a client was shown, who asks about it; it is no caller of ours."""
+        try:
+            self._check(peer)
+        except UnauthenticatedError:
+            return False
+        return True
+
     def show_out(self, client: str) -> None:
         """Ends everything that is being done for a client whose certificate was revoked."""
         message = f"the certificate of {client!r} was revoked"

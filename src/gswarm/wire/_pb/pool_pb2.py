@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14gswarm/v1/pool.proto\x12\tgswarm.v1\" \n\rLocateRequest\x12\x0f\n\x07\x64igests\x18\x01 \x03(\x0c\"9\n\x0bLocateReply\x12*\n\tlocations\x18\x01 \x03(\x0b\x32\x17.gswarm.v1.BlobLocation\"F\n\x0c\x42lobLocation\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12&\n\x07sources\x18\x02 \x03(\x0b\x32\x15.gswarm.v1.BlobSource\")\n\nBlobSource\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\"\x1e\n\x0cReachRequest\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\"\x1f\n\nReachReply\x12\x11\n\tmanifests\x18\x01 \x03(\x0c\x32{\n\x04Pool\x12:\n\x06Locate\x12\x18.gswarm.v1.LocateRequest\x1a\x16.gswarm.v1.LocateReply\x12\x37\n\x05Reach\x12\x17.gswarm.v1.ReachRequest\x1a\x15.gswarm.v1.ReachReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14gswarm/v1/pool.proto\x12\tgswarm.v1\" \n\rLocateRequest\x12\x0f\n\x07\x64igests\x18\x01 \x03(\x0c\"9\n\x0bLocateReply\x12*\n\tlocations\x18\x01 \x03(\x0b\x32\x17.gswarm.v1.BlobLocation\"F\n\x0c\x42lobLocation\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12&\n\x07sources\x18\x02 \x03(\x0b\x32\x15.gswarm.v1.BlobSource\")\n\nBlobSource\x12\x0b\n\x03url\x18\x01 \x01(\t\x12\x0e\n\x06holder\x18\x02 \x01(\t\"D\n\x0cReachRequest\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x16\n\tenrolment\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\x0c\n\n_enrolment\"\x1f\n\nReachReply\x12\x11\n\tmanifests\x18\x01 \x03(\x0c\x32{\n\x04Pool\x12:\n\x06Locate\x12\x18.gswarm.v1.LocateRequest\x1a\x16.gswarm.v1.LocateReply\x12\x37\n\x05Reach\x12\x17.gswarm.v1.ReachRequest\x1a\x15.gswarm.v1.ReachReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,9 +40,9 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BLOBSOURCE']._serialized_start=200
   _globals['_BLOBSOURCE']._serialized_end=241
   _globals['_REACHREQUEST']._serialized_start=243
-  _globals['_REACHREQUEST']._serialized_end=273
-  _globals['_REACHREPLY']._serialized_start=275
-  _globals['_REACHREPLY']._serialized_end=306
-  _globals['_POOL']._serialized_start=308
-  _globals['_POOL']._serialized_end=431
+  _globals['_REACHREQUEST']._serialized_end=311
+  _globals['_REACHREPLY']._serialized_start=313
+  _globals['_REACHREPLY']._serialized_end=344
+  _globals['_POOL']._serialized_start=346
+  _globals['_POOL']._serialized_end=469
 # @@protoc_insertion_point(module_scope)

@@ -35,10 +35,12 @@ class BlobSource(_message.Message):
     def __init__(self, url: _Optional[str] = ..., holder: _Optional[str] = ...) -> None: ...
 
 class ReachRequest(_message.Message):
-    __slots__ = ("client",)
+    __slots__ = ("client", "enrolment")
     CLIENT_FIELD_NUMBER: _ClassVar[int]
+    ENROLMENT_FIELD_NUMBER: _ClassVar[int]
     client: str
-    def __init__(self, client: _Optional[str] = ...) -> None: ...
+    enrolment: str
+    def __init__(self, client: _Optional[str] = ..., enrolment: _Optional[str] = ...) -> None: ...
 
 class ReachReply(_message.Message):
     __slots__ = ("manifests",)
