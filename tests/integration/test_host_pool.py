@@ -14,6 +14,7 @@ from pool_door import PoolDoor, pool_door
 from gswarm import __version__
 from gswarm.domain.errors import ConflictError
 from gswarm.domain.ids import ClientName, Digest
+from gswarm.host.access.audit import AuditKind
 from gswarm.host.access.rights import PoolRights
 from gswarm.host.api.throttle import FAILURES_MAX, WINDOW_S
 from gswarm.host.clock import SystemClock
@@ -101,6 +102,14 @@ async def test_a_used_token_and_nonsense_are_refused_and_too_many_tries_wait(doo
 @pytest.mark.parametrize("body", [None, [], {}, {"token": 1, "name": "a", "csr": "x"}, {"token": "x" * 70_000, "name": "a", "csr": "x"}])
 async def test_malformed_requests_get_400(door: PoolDoor, body: Any) -> None:
     assert (await door.join(body))[0] == 400
+
+
+async def test_a_text_that_is_no_unicode_gets_400_and_the_audit_log_has_it(door: PoolDoor) -> None:
+    asked = {"token": "x", "name": "a", "csr": "\ud800"}
+    assert (await door.join(asked))[0] == 400
+    assert (await door.ask("POST", "/v1/renew", door.member("a"), json=asked))[0] == 400
+    audited = await door.audit.read(AuditKind.REFUSALS, 10)
+    assert [(record.path, record.status) for _cursor, record in audited] == [("/v1/renew", 400), ("/v1/join", 400)]
 
 
 async def test_the_name_of_a_living_client_is_not_given_away_and_the_token_stays(door: PoolDoor) -> None:

@@ -228,10 +228,13 @@ headers = st.dictionaries(
     lines | st.sampled_from(["bytes=0-", "bytes=9-1", "bytes=1-1,2-2", "application/json; charset=utf-16", "gzip", "100-continue"]),
     max_size=3,
 )
+halves = st.text(st.characters(categories=["Cs"]), min_size=1, max_size=3)
 texts_of_join = st.fixed_dictionaries(
-    {}, optional={name: texts | st.none() | st.integers() for name in ("token", "name", "csr", "version")} | {"more": st.just([[]] * 99)}
+    {},
+    optional={name: texts | halves | st.none() | st.integers() for name in ("token", "name", "csr", "version")}
+    | {"more": st.just([[]] * 99)},
 )
-bodies = st.binary(max_size=60) | (texts_of_join | st.lists(texts, max_size=3) | st.integers()).map(
+bodies = st.binary(max_size=60) | (texts_of_join | st.lists(texts | halves, max_size=3) | st.integers()).map(
     lambda found: json.dumps(found).encode()
 )
 
@@ -257,6 +260,15 @@ def test_any_request_to_the_pools_port_is_answered_or_refused(
     head = "".join(f"{line}\r\n" for line in (f"{method} {target} HTTP/1.1", *(f"{name}: {text}" for name, text in named.items())))
     answer = port.ask(head.encode("latin-1") + b"Connection: close\r\n" + framed(body, is_chunked), is_member)
     assert b"200" <= answer.partition(b" ")[2][:3] < b"500", answer
+
+
+@pytest.mark.parametrize(("path", "is_member"), [("/v1/join", False), ("/v1/join", True), ("/v1/renew", True)])
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from(["token", "name", "csr", "version"]), texts | halves)
+def test_any_text_from_one_who_joins_or_renews_is_answered_or_refused(port: Port, path: str, is_member: bool, name: str, text: str) -> None:
+    body = json.dumps({"token": "x", "name": "a", "csr": "x"} | {name: text}).encode()
+    answer = port.ask(f"POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n".encode() + framed(body, False), is_member)
+    assert b"400" <= answer.partition(b" ")[2][:3] < b"500", answer
 
 
 @settings(max_examples=40, deadline=None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import json
 import logging
 from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from gswarm.domain.errors import (
     UnauthenticatedError,
 )
 from gswarm.domain.ids import ClientName, Digest
+from gswarm.domain.strict_json import load_json
 from gswarm.host.access.audit import AuditLog, Outcome, Record
 from gswarm.host.access.auth import TokenStore
 from gswarm.host.access.door import Door
@@ -292,13 +292,13 @@ async def _texts(request: web.Request, *names: str, **optional: str) -> list[str
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             data = await request.clone(client_max_size=JSON_BODY_BYTES_MAX).read()
-        body: Any = json.loads(data)
+        body: Any = load_json(data)
         found = [body[name] for name in names] + [body.get(name, default) for name, default in optional.items()]
     except web.HTTPRequestEntityTooLarge:
         raise InvalidInputError("the request is too large") from None
     except TimeoutError:
         raise InvalidInputError(f"the request did not arrive within {BODY_TIMEOUT_S:.0f} s") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (InvalidInputError, KeyError, TypeError, AttributeError):
         raise InvalidInputError(f"the request is no JSON object with {', '.join(names)}") from None
     if not all(isinstance(text, str) for text in found):
         raise InvalidInputError(f"{', '.join((*names, *optional))}: all are texts")
