@@ -73,7 +73,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("job"), st.sampled_from(JobKind), RESULTS, st.lists(SIZES, max_size=3)),
     st.tuples(st.just("metrics"), st.booleans(), COUNTS, st.lists(st.tuples(NAMES, ANY_FLOAT), max_size=4), FINITE),
     st.tuples(st.just("say_lines"), FINITE, TEXTS),
-    st.tuples(st.just("verify")),
+    st.tuples(st.just("ask"), st.sampled_from((JobKind.VERIFY, JobKind.EXPORT))),
 )
 
 
@@ -152,12 +152,12 @@ class Hostile:
         jobs = [job.id for job in self.host.state.jobs.values() if job.kind is kind and job.result_json is None and job.failure is None]
         await self.say(m.JobReport(self.seq, jobs[0] if jobs else JobId("j99"), result, sizes=tuple(sizes)))
 
-    async def verify(self) -> None:
+    async def ask(self, kind: JobKind) -> None:
         """What a person may ask for meanwhile, so that there is a job to answer."""
         from gswarm.domain.ids import RequestId
         from gswarm.scheduler.events import JobRequested
 
-        await self.host.loop.submit(JobRequested(RequestId(f"v{self.seq}"), JobKind.VERIFY, RunId("r1"), "{}", "t"))
+        await self.host.loop.submit(JobRequested(RequestId(f"v{self.seq}"), kind, RunId("r1"), "{}", "t"))
 
     async def metrics(self, is_open: bool, step: int, values: list[tuple[str, float]], at_s: float) -> None:
         run, generation, _ = self.grant(is_open)
@@ -195,7 +195,7 @@ async def _look_at_everything(host: Rig, folder: Path, logs: RunLogStore) -> Non
     transport = httpx.ASGITransport(create_app(services), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", headers={"Authorization": "Bearer x"}) as client:
         for route in ROUTES:
-            if route.method != "GET" or route.path in ("/events", "/host") or "manifest" in route.path:
+            if route.method != "GET" or route.path in ("/events", "/host") or "{manifest}" in route.path:
                 continue
             for run in host.state.runs if "{run}" in route.path else ("",):
                 path = route.path.format(run=run, experiment="e1", name="a", job="j1")
@@ -226,16 +226,19 @@ def _no_constant(name: str) -> NoReturn:
     raise AssertionError(f"{name} is no JSON")
 
 
-async def test_results_that_are_no_results_break_no_view(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [JobKind.VERIFY, JobKind.EXPORT])
+async def test_results_that_are_no_results_break_no_view(tmp_path: Path, kind: JobKind) -> None:
     async with rig(tmp_path) as host:
         await host.loop.submit(submitted(runs=1, durability=Durability.LOCAL))
         hostile = Hostile(host, await host.connected("a", slots=2), RunLogStore(tmp_path / "logs"))
         await hostile.do("job", JobKind.PREPARE, "{}", (RunSize(10, 20, 10, 2, DIGEST, DIGEST),))
         await hostile.do("committed", True, 1, (("loss", 1.5),))
         for result in RESULTS_OF_JOBS:
-            await hostile.do("verify")
-            await hostile.do("job", JobKind.VERIFY, result, ())
+            await hostile.do("ask", kind)
+            await hostile.do("job", kind, result, ())
         assert len(host.state.jobs) == 1 + len(RESULTS_OF_JOBS)
+        if kind is JobKind.EXPORT:
+            assert all(job.failure is not None for job in host.state.jobs.values() if job.kind is kind), "none names a manifest"
         await _look_at_everything(host, tmp_path, hostile.logs)
 
 

@@ -56,6 +56,14 @@ def test_totals_and_manifests_name_what_the_plan_refers_to(api: ApiHost) -> None
     assert (checkpoint["step"], checkpoint["size_bytes"], checkpoint["holders"]) == (4, 1000, ["host"])
 
 
+def test_an_export_of_a_journal_of_before_that_names_no_digest_shuts_no_page(api: ApiHost) -> None:
+    run = with_runs(api)[0]
+    api.train(run)
+    exported(api, run, Digest("../../x"))
+    assert {total["kind"]: total["manifests"] for total in get(api, "pool")["totals"]}["export"] == 0
+    assert get(api, "pool/manifests", kind="export")["items"] == []
+
+
 def test_manifests_come_in_pages_and_by_kind(api: ApiHost) -> None:
     api.train(with_runs(api)[0])
     everything = get(api, "pool/manifests")["items"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from host_support import checkpoint, run_size, submitted
 
 from gswarm.datapool.manifest import ingest_folder, load_manifest
 from gswarm.domain.errors import ForbiddenError, InvalidInputError
-from gswarm.domain.ids import ClientName, Digest, ExperimentId
+from gswarm.domain.ids import ClientName, Digest, ExperimentId, RequestId
 from gswarm.domain.messages import (
     Ack,
     ChunkCommittedReport,
@@ -26,11 +27,12 @@ from gswarm.domain.messages import (
     MetricBatch,
     ReliableMessage,
 )
-from gswarm.domain.plan import Failure, RunSize
+from gswarm.domain.plan import Failure, JobKind, RunSize
 from gswarm.domain.spec import Durability
 from gswarm.host.access import rights as rights_module
 from gswarm.host.access.rights import PoolRights
 from gswarm.host.reports import ReportDesk
+from gswarm.scheduler.events import JobRequested
 from gswarm.wire.tls import Peer
 
 A, B = ClientName("a"), ClientName("b")
@@ -183,6 +185,33 @@ async def test_nobody_prepares_an_experiment_with_what_he_has_not_brought(tmp_pa
         thief.send(JobReport(9, order.job, "{}", sizes=(own,)))
         assert (await acked(thief, 9)).accepted
         assert host.state.runs[host.state.experiments[ExperimentId("e2")].runs[0]].base == own.base
+
+
+async def test_nobody_exports_what_he_has_not_brought(tmp_path: Path) -> None:
+    async with rig(tmp_path) as host:
+        clients, grants, _size = await training(host, "a")
+        rights = PoolRights(host.state, host.store, host.clock)
+        host.sessions._desk = ReportDesk(host.loop, host.keeper, host.clock, rights)
+        client, grant = clients["a"], grants["a"]
+        client.send(ChunkTrainedReport(2, grant.run, grant.generation, grant.to_step, 0.5))
+        made = host.put_checkpoint("of a")
+        for digest in (made, *(entry.digest for entry in load_manifest(host.store, made).entries)):
+            rights.bring(A, digest)
+        client.send(ChunkCommittedReport(3, grant.run, grant.generation, replace(checkpoint(grant.run, grant.to_step), manifest=made)))
+        assert (await acked(client, 3)).accepted
+        await host.loop.submit(JobRequested(RequestId("x"), JobKind.EXPORT, grant.run, '{"format": "adapter"}'))
+        order = (await client.next(JobOrder, 2))[1]
+        assert isinstance(order, JobOrder)
+        for seq, named in enumerate((host.put_checkpoint("of b"), Digest("9" * 64)), 4):
+            client.send(JobReport(seq, order.job, json.dumps({"manifest": named})))
+            answer = await acked(client, seq)
+            assert (answer.accepted, answer.error_code) == (False, "incomplete")
+        own = stored(host, "export", "adapter")
+        for digest in (own, load_manifest(host.store, own).entries[0].digest):
+            rights.bring(A, digest)
+        client.send(JobReport(6, order.job, json.dumps({"manifest": own})))
+        assert (await acked(client, 6)).accepted
+        assert json.loads(host.state.jobs[order.job].result_json or "") == {"manifest": own}
 
 
 async def test_a_job_of_somebody_else_is_not_reported_with_what_was_not_brought(tmp_path: Path) -> None:

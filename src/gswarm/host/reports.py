@@ -9,8 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from gswarm.datapool.layout import is_digest
 from gswarm.domain.errors import ConflictError, CorruptDataError, FencedError, ForbiddenError, GswarmError, InvalidInputError, NotFoundError
-from gswarm.domain.ids import HOST_HOLDER, ClientName, Digest, RunId
+from gswarm.domain.ids import HOST_HOLDER, ClientName, Digest, JobId, RunId
 from gswarm.domain.messages import (
     Ack,
     ChunkCommittedReport,
@@ -20,7 +21,7 @@ from gswarm.domain.messages import (
     JobReport,
     ReliableMessage,
 )
-from gswarm.domain.plan import Checkpoint, Failure, Run
+from gswarm.domain.plan import Checkpoint, Failure, JobKind, Run
 from gswarm.domain.spec import Durability
 from gswarm.domain.strict_json import load_json
 from gswarm.host.access.rights import PoolRights
@@ -80,9 +81,10 @@ class ReportDesk:
         try:
             if isinstance(report, ChunkCommittedReport):
                 return await self._commit(client, report)
-            if isinstance(report, JobReport) and report.sizes and self._rights is not None:
-                return await self._prepared(client, report, self._rights)
-            await self._loop.submit(event_of(client, report))
+            event = event_of(state, client, report)
+            if isinstance(event, JobFinished) and self._rights is not None:
+                return await self._finish(client, report, event, self._rights)
+            await self._loop.submit(event)
         except _FOR_GOOD as error:
             await self._close(client, report, error)
             return self._refuse(client, report, error)
@@ -96,18 +98,21 @@ class ReportDesk:
         with suppress(FencedError):
             await self._loop.submit(ChunkFailed(client, report.run, report.generation, failure))
 
-    async def _prepared(self, client: ClientName, report: JobReport, rights: PoolRights) -> Ack:
-        """Whoever is granted a run may read its model and data, so those that are named must be its sender's to give."""
-        owner = f"prepared:{client}:{report.job}"
+    async def _finish(self, client: ClientName, report: ReliableMessage, event: JobFinished, rights: PoolRights) -> Ack:
+        """Whoever is granted a run may read its model and data, and people its export, so what is named must be its sender's to give."""
+        owner = f"job:{client}:{event.job}"
         state = self._loop.state
+        named = [digest for size in event.sizes for digest in (size.base, size.data)]
+        if _is_export(state, event.job) and event.result_json and (exported := exported_manifest(event.result_json)) is not None:
+            named.append(exported)
         try:
-            for manifest in dict.fromkeys(digest for size in report.sizes for digest in (size.base, size.data)):
+            for manifest in dict.fromkeys(named):
                 lacking = await self._lacking(client, manifest, False, owner)
                 if lacking:
-                    await self._loop.at_rest(lambda: held_by(state, client, report.job))
+                    await self._loop.at_rest(lambda: held_by(state, client, event.job))
                     return _incomplete(client, report, manifest, lacking)
-            await rights.check_prepared(report.sizes)
-            await self._loop.submit(event_of(client, report))
+            await rights.check_prepared(event.sizes)
+            await self._loop.submit(event)
         finally:
             self._keeper.let_go(owner)
         return Ack(report.seq, accepted=True)
@@ -164,7 +169,7 @@ def already_counts(state: ClusterState, client: ClientName, report: ReliableMess
             return any(kept.step == step and client in kept.holders for kept in _kept(state, report.run))
         case JobReport():
             job = state.jobs.get(report.job)
-            finished = _finished(client, report)
+            finished = _finished(state, client, report)
             outcome = (finished.result_json, finished.failure)
             return job is not None and job.client == client and outcome == (job.result_json, job.failure) and outcome != (None, None)
         case ChunkFailedReport() | GrantReturnedReport():
@@ -178,7 +183,9 @@ def _kept(state: ClusterState, run_id: RunId) -> list[Checkpoint]:
     return run.checkpoints if run is not None else []
 
 
-def event_of(client: ClientName, report: ChunkTrainedReport | ChunkFailedReport | GrantReturnedReport | JobReport) -> Event:
+def event_of(
+    state: ClusterState, client: ClientName, report: ChunkTrainedReport | ChunkFailedReport | GrantReturnedReport | JobReport
+) -> Event:
     """The report as an event of that client."""
     match report:
         case ChunkTrainedReport():
@@ -188,22 +195,40 @@ def event_of(client: ClientName, report: ChunkTrainedReport | ChunkFailedReport 
         case GrantReturnedReport():
             return GrantReturned(client, report.run, report.generation)
         case JobReport():
-            return _finished(client, report)
+            return _finished(state, client, report)
         case _:
             assert_never(report)
 
 
-def _finished(client: ClientName, report: JobReport) -> JobFinished:
-    """A result that nobody could read fails its job; numbers that are not finite become gaps."""
-    if report.failure is not None or not report.result_json:
-        return JobFinished(client, report.job, report.result_json, report.failure, report.sizes)
+def _finished(state: ClusterState, client: ClientName, report: JobReport) -> JobFinished:
+    """A result that nobody could read fails its job, as does an export that names no manifest; numbers that are not finite become gaps."""
+    text = report.result_json
     try:
-        document = load_json(report.result_json, with_gaps=True)
-        if not isinstance(document, dict):
-            raise InvalidInputError("it is no object")
+        if text:
+            document = load_json(text, with_gaps=True)
+            if not isinstance(document, dict):
+                raise InvalidInputError("it is no object")
+            text = json.dumps(document, ensure_ascii=False)
     except InvalidInputError as error:
         return JobFinished(client, report.job, failure=Failure(error.code, f"the result of {client} cannot be read: {error.message}"))
-    return JobFinished(client, report.job, json.dumps(document, ensure_ascii=False), None, report.sizes)
+    if report.failure is None and _is_export(state, report.job) and exported_manifest(text or "{}") is None:
+        return JobFinished(client, report.job, failure=Failure("invalid_input", f"the export of {client} names no manifest"))
+    return JobFinished(client, report.job, text, report.failure, report.sizes)
+
+
+def exported_manifest(result_json: str) -> Digest | None:
+    """What an export's result names, if that is a digest: the bytes come from a client, or from a journal of before it was looked at."""
+    try:
+        result = load_json(result_json, with_gaps=True)
+    except InvalidInputError:
+        return None
+    manifest = result.get("manifest") if isinstance(result, dict) else None
+    return Digest(manifest) if isinstance(manifest, str) and is_digest(manifest) else None
+
+
+def _is_export(state: ClusterState, job_id: JobId) -> bool:
+    job = state.jobs.get(job_id)
+    return job is not None and job.kind is JobKind.EXPORT
 
 
 def _committed(client: ClientName, report: ChunkCommittedReport, holders: tuple[str, ...]) -> ChunkCommitted:

@@ -6,20 +6,20 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Query
 from pydantic import Field
 
 from gswarm.datapool.manifest import load_manifest
 from gswarm.datapool.store import BlobStore
-from gswarm.domain.errors import GswarmError, InvalidInputError
+from gswarm.domain.errors import GswarmError
 from gswarm.domain.ids import HOST_HOLDER, Digest
 from gswarm.domain.plan import Job, JobKind, Run, RunState
-from gswarm.domain.strict_json import load_json
 from gswarm.host.api.deps import ServicesDep
 from gswarm.host.api.models import Model, Page
 from gswarm.host.api.paging import Cursor, Limit, page
+from gswarm.host.reports import exported_manifest
 from gswarm.scheduler.core import ClusterState
 
 EXPERIMENTS_SHOWN_MAX = 20
@@ -133,15 +133,10 @@ def _exports(jobs: Iterable[Job]) -> Iterator[_Root]:
     for job in jobs:
         if job.kind is not JobKind.EXPORT or job.result_json is None:
             continue
-        try:
-            result: Any = load_json(job.result_json, with_gaps=True)
-        except InvalidInputError:
-            # Of a journal from before results were looked at.
-            continue
-        manifest = result.get("manifest") if isinstance(result, dict) else None
-        if isinstance(manifest, str):
+        manifest = exported_manifest(job.result_json)
+        if manifest is not None:
             experiments = {str(job.experiment): None} if job.experiment is not None else {}
-            yield _Root(Digest(manifest), PoolKind.EXPORT, run=job.run, runs=1, experiments=experiments)
+            yield _Root(manifest, PoolKind.EXPORT, run=job.run, runs=1, experiments=experiments)
 
 
 def _look_up(store: BlobStore, roots: Iterable[_Root]) -> None:
