@@ -136,13 +136,13 @@ def test_one_use_is_one_use_under_concurrency(tokens: TokenStore) -> None:
 
 def test_a_name_is_given_to_one_machine(tokens: TokenStore, tmp_path: Path, time: Time) -> None:
     """Whoever has a client's certificate has its work: one that is offline must not lose its name to the next that joins."""
-    tokens.enrol(tokens.create("client").text, "node-1", CSR)
+    own = peer_of(tokens.enrol(tokens.create("client").text, "node-1", CSR))
     other = tokens.create("client", uses=2)
     for store in (tokens, TokenStore(tmp_path / "auth.db", AUTHORITY, lambda: 1, time)):
         with pytest.raises(ConflictError, match="joined as node-1 before") as refused:
             store.enrol(other.text, "NODE-1", CSR)
         assert "gswarm token create --role client --name node-1" in refused.value.hint
-    assert peer_of(tokens.enrol(other.text, "node-1", CSR, is_proven=True)).name == "node-1", "its own certificate is renewed"
+    assert peer_of(tokens.enrol(other.text, "node-1", CSR, shown=own)).enrolment == own.enrolment, "its own certificate is renewed"
     assert peer_of(tokens.enrol(other.text, "node-2", CSR)).name == "node-2", "a refusal uses nothing up"
 
 
@@ -150,8 +150,10 @@ def test_a_token_for_one_client_gives_that_name_again_and_no_other(tokens: Token
     tokens.enrol(tokens.create("client").text, "node-1", CSR)
     again = tokens.create("client", client="Node-1")
     assert [(info.client, info.uses_left) for info in tokens.list() if info.id == again.id] == [("node-1", 1)]
-    with pytest.raises(UnauthenticatedError, match="is for the client node-1"):
-        tokens.enrol(again.text, "node-2", CSR)
+    other = peer_of(tokens.enrol(tokens.create("client").text, "node-2", CSR))
+    for shown in (None, other):
+        with pytest.raises(UnauthenticatedError, match="is for the client node-1"):
+            tokens.enrol(again.text, "node-2", CSR, shown=shown)
     with pytest.raises(ConflictError, match="connected already"):
         tokens.enrol(again.text, "node-1", CSR, is_connected=True)
     assert tokens.enrol(again.text, "node-1", CSR)

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,31 @@ def test_a_revoked_name_comes_back_only_with_a_token_for_it_and_the_old_certific
     tokens.check_client(new)
     with pytest.raises(UnauthenticatedError):
         tokens.check_client(old)
+
+
+@pytest.mark.parametrize("is_given_out_again", [False, True])
+def test_a_certificate_that_is_revoked_while_a_token_is_looked_at_proves_nothing(
+    tokens: TokenStore, monkeypatch: pytest.MonkeyPatch, is_given_out_again: bool
+) -> None:
+    old, spare, looked = join(tokens, "node-1"), tokens.create("client"), tokens._prove
+
+    def look(*args: Any) -> None:
+        monkeypatch.setattr(tokens, "_prove", looked)
+        looked(*args)
+        tokens.revoke_client("node-1")
+        if is_given_out_again:
+            join(tokens, "node-1")
+
+    monkeypatch.setattr(tokens, "_prove", look)
+    with pytest.raises(ConflictError, match="joined as node-1 before"):
+        tokens.enrol(spare.text, "node-1", CSR, shown=old)
+    with pytest.raises(UnauthenticatedError):
+        tokens.check_client(old)
+
+
+def test_an_enrolment_of_any_text_is_looked_at(tokens: TokenStore) -> None:
+    with pytest.raises(UnauthenticatedError):
+        tokens.check_client(replace(join(tokens, "node-1"), enrolment="\u00e9"))
 
 
 def test_a_name_that_changes_hands_ends_the_certificates_of_the_machine_that_had_it(tokens: TokenStore) -> None:

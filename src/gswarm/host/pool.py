@@ -230,7 +230,7 @@ class PoolServer:
                 token,
                 client,
                 csr.encode(),
-                is_proven=self._proves(request, client),
+                shown=self._shown(request),
                 is_connected=self._is_alive(client),
             )
         authority = self._tokens.authority
@@ -238,14 +238,14 @@ class PoolServer:
         _log.info("%s joined from %s", client, address)
         return _Given(document, f"client:{JoinToken.parse(token).id}", "token", f"{client} joined")
 
-    def _proves(self, request: web.Request, client: ClientName) -> bool:
-        """Whether the connection's certificate is that client's own, so that it may have another one."""
+    def _shown(self, request: web.Request) -> Peer | None:
+        """Whom the connection's certificate names, while that has not ended: a client may have another one."""
         try:
             peer = _client(request)
             self._door.check(peer)
         except GswarmError:
-            return False
-        return peer.name == client
+            return None
+        return peer
 
 
 def _client(request: web.Request) -> Peer:

@@ -281,13 +281,13 @@ class TokenStore:
 
     # ---- clients ---------------------------------------------------------------------------------------------------
 
-    def enrol(self, join_token_text: str, name: str, csr_pem: bytes, *, is_proven: bool = False, is_connected: bool = False) -> bytes:
+    def enrol(self, join_token_text: str, name: str, csr_pem: bytes, *, shown: Peer | None = None, is_connected: bool = False) -> bytes:
         """A client's certificate (PEM) in exchange for one use of a join token: both or neither. A refusal leaves the token its use.
 
         A name that changes hands gets a new enrolment: the certificates of the machine that had it end.
 
         Args:
-            is_proven: the caller showed a certificate of that name that counts, so it may have another one.
+            shown: whom the caller's certificate names; one of that name, if it still counts, proves that it may have another one.
             is_connected: a client of that name is connected.
 
         Raises:
@@ -305,9 +305,14 @@ class TokenStore:
         with self._db.transaction() as db:
             info = self._find(db, token.id, "join token")[0]
             name = check_client_name(name)
-            if not is_proven:
+            if info.client not in (None, name):
+                raise UnauthenticatedError(f"the join token {info.id} is for the client {info.client}", f"join with --name {info.client}")
+            # Looked at here: it may have been revoked while the token's slow hash was made.
+            if shown is not None and shown.name == name and self._counts(shown):
+                enrolment = shown.enrolment
+            else:
                 _check_name(db, info, name, is_connected)
-            enrolment = self._enrolments.get(name, "") if is_proven else secrets.token_hex(8)
+                enrolment = secrets.token_hex(8)
             certificate = self._sign(csr_pem, name, enrolment)
             db.execute("INSERT OR REPLACE INTO names VALUES (?, ?, ?, ?, NULL)", (name, token.id, self._now(), enrolment))
             db.execute("UPDATE tokens SET uses_left = uses_left - 1, last_used_at_s = ? WHERE id = ?", (self._now(), token.id))
@@ -333,11 +338,14 @@ class TokenStore:
         Raises:
             UnauthenticatedError: it was revoked, its name belongs to another machine now, or is of no client.
         """
-        enrolment = self._enrolments.get(peer.name) if peer.role == ROLE_CLIENT else None
-        if enrolment is None or not hmac.compare_digest(enrolment, peer.enrolment):
+        if not self._counts(peer):
             raise UnauthenticatedError(
                 f"the certificate of {peer.name!r} was revoked, or this host never gave it", _JOIN_AGAIN.format(peer.name)
             )
+
+    def _counts(self, peer: Peer) -> bool:
+        enrolment = self._enrolments.get(peer.name) if peer.role == ROLE_CLIENT else None
+        return enrolment is not None and hmac.compare_digest(enrolment.encode(), peer.enrolment.encode())
 
     def revoke_client(self, name: str) -> None:
         """Ends every certificate of that client, for good. Idempotent.
@@ -379,8 +387,6 @@ def _is_use_due(info: TokenInfo, now_s: float) -> bool:
 
 def _check_name(db: sqlite3.Connection, info: TokenInfo, name: str, is_connected: bool) -> None:
     """Whoever has a client's name gets its work and may end its leases, so a name changes hands only when an administrator says so."""
-    if info.client not in (None, name):
-        raise UnauthenticatedError(f"the join token {info.id} is for the client {info.client}", f"join with --name {info.client}")
     if is_connected:
         raise ConflictError(f"a client {name} is connected already", "choose another --name")
     if info.client is None and db.execute("SELECT 1 FROM names WHERE name = ?", (name,)).fetchone() is not None:
