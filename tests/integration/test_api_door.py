@@ -470,15 +470,40 @@ def test_handshakes_that_do_not_end_are_bounded(tmp_path: Path, monkeypatch: pyt
         place = ("127.0.0.1", int(api.url.rpartition(":")[2]))
         health = f"https://localhost:{place[1]}{PREFIX}/health"
         known = stack.enter_context(Client(timeout=20))
-        assert known.get(health).status_code == 200
+        assert known.get(f"https://localhost:{place[1]}{PREFIX}/runs", headers=bearer(api, "viewer")).status_code == 200
         monkeypatch.setattr(listener, "HANDSHAKE_TIMEOUT_S", 0.3)
         held = [stack.enter_context(socket.create_connection(place, timeout=20)) for _ in range(4)]
-        assert known.get(health).status_code == 200, "who is through its handshake takes no place"
+        assert known.get(health).status_code == 200, "who was let in takes no place"
         for connection in reversed(held):
             with contextlib.suppress(ConnectionResetError):
                 assert connection.recv(1) == b""
         monkeypatch.undo()
         assert get(health).status_code == 200
+
+
+def test_one_stranger_does_not_take_every_connection(api: ApiHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listener, "STRANGERS_PER_ADDRESS_MAX", 4)
+    place, runs = ("127.0.0.1", int(api.url.rpartition(":")[2])), f"{api.url}{PREFIX}/runs"
+    with contextlib.ExitStack() as stack:
+        members = [stack.enter_context(Client()) for _ in range(6)]
+        for member in members:
+            assert member.get(runs, headers=bearer(api, "viewer")).status_code == 200
+        silent = [stack.enter_context(socket.create_connection(place, timeout=20)) for _ in range(2)]
+        others = [stack.enter_context(Client()) for _ in range(2)]
+        assert others[0].get(f"{api.url}{PREFIX}/health").status_code == 200
+        assert others[1].get(runs, headers={"Authorization": "Bearer gswt-" + "a" * 48}).status_code == 401
+        with socket.create_connection(place, timeout=20) as refused, contextlib.suppress(ConnectionResetError):
+            assert refused.recv(1) == b""
+        with socket.create_connection(place, timeout=20, source_address=("127.0.0.2", 0)) as neighbour:
+            neighbour.sendall(head(api, "GET", "/health", "Connection: close"))
+            assert neighbour.recv(100).startswith(b"HTTP/1.1 200 ")
+        for member in members:
+            assert member.get(runs, headers=bearer(api, "viewer")).status_code == 200
+        # A stranger that logs in gives its place to another.
+        assert others[1].get(runs, headers=bearer(api, "viewer")).status_code == 200
+        with Client() as another:
+            assert another.get(f"{api.url}{PREFIX}/health").status_code == 200
+        assert len(silent) == 2
 
 
 def test_nobody_takes_every_stream(api: ApiHost, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,7 +42,7 @@ class _Server(uvicorn.Server):  # type: ignore[misc]  # uvicorn's types are not 
         """uvicorn's own, but that connections have limits from before their handshake on."""
         await super().startup(sockets=[])
         make = partial(self.config.http_protocol_class, self.config, self.server_state, self.lifespan.state)
-        listener: Any = Listener(self.bound, make, self.config.ssl)
+        listener: Any = Listener(self.bound, make, self.config.ssl, _known)
         self.servers.append(listener)
 
 
@@ -122,6 +122,12 @@ class HttpServer:
         self._server.should_exit = True
         if self._serving is not None:
             await self._serving
+
+
+def _known(transport: asyncio.Transport) -> asyncio.Event:
+    protocol = transport.get_protocol()
+    assert isinstance(protocol, BoundedProtocol)
+    return protocol.known
 
 
 def _call_on(loop: asyncio.AbstractEventLoop, call: Callable[[Revoked], None], revoked: Revoked) -> None:

@@ -11,6 +11,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from gswarm.host.api.problem import MEDIA_TYPE, SECURITY_HEADERS, problem_document
+from gswarm.host.api.shield import ON_ADMITTED
 
 CONNECTIONS_MAX = 2000
 REQUEST_TIMEOUT_S = 30.0
@@ -24,10 +25,15 @@ HEAD_BYTES_MAX = 16 * 1024
 class BoundedProtocol(H11Protocol):  # type: ignore[misc]  # uvicorn's types are not followed
     """uvicorn's, with a deadline for each request and for a reader that stands still."""
 
+    app_state: dict[str, Any]
+
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._deadline: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
+        self.known = asyncio.Event()
+        """Somebody's request was let in on this connection, or it is over; until then its other end is a stranger."""
+        self.app_state = {**self.app_state, ON_ADMITTED: self.known.set}
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
@@ -39,6 +45,7 @@ class BoundedProtocol(H11Protocol):  # type: ignore[misc]  # uvicorn's types are
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_deadline()
         self._end_stall()
+        self.known.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

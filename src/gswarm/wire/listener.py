@@ -18,7 +18,7 @@ STRANGERS_MAX = 500
 STRANGERS_PER_ADDRESS_MAX = 100
 """and so are more from one address, so that no machine takes every place."""
 STRANGER_TIMEOUT_S = 30.0
-"""A stranger's connection ends after so long, whatever it is doing."""
+"""A stranger's connection ends after so long, whatever it is doing, where nothing that it does makes it known."""
 RETRY_S = 1.0
 """Where the system has no room for another connection, the next is accepted after this."""
 TELL_EVERY_S = 60.0
@@ -58,7 +58,8 @@ class Listener:
         bound: listens from here on, and is closed with this.
         make_protocol: called for each connection, before its handshake.
         context: ``None`` for plaintext.
-        is_known: asked once the handshake is done; who is not known stays a stranger.
+        is_known: asked once the handshake is done; who is not known stays a stranger. An event: until that, for as long as it takes;
+            whoever answers with one sets it when the connection is lost, too.
 
     Raises:
         OSError: the port is in use; ``bound`` is closed then.
@@ -69,7 +70,7 @@ class Listener:
         bound: socket.socket,
         make_protocol: Callable[[], asyncio.BaseProtocol],
         context: ssl.SSLContext | None,
-        is_known: Callable[[asyncio.Transport], bool] = lambda transport: True,
+        is_known: Callable[[asyncio.Transport], bool | asyncio.Event] = lambda transport: True,
     ) -> None:
         self._socket = bound
         self._make_protocol = make_protocol
@@ -148,9 +149,13 @@ class Listener:
             patience = {"ssl_handshake_timeout": HANDSHAKE_TIMEOUT_S, "ssl_shutdown_timeout": HANDSHAKE_TIMEOUT_S}
         transport = None
         try:
-            async with asyncio.timeout(STRANGER_TIMEOUT_S):
+            async with asyncio.timeout(STRANGER_TIMEOUT_S) as limit:
                 transport, _ = await loop.connect_accepted_socket(self._make_protocol, connection, ssl=self._context, **patience)
-                if not self._is_known(transport):
+                known = self._is_known(transport)
+                if isinstance(known, asyncio.Event):
+                    limit.reschedule(None)
+                    await known.wait()
+                elif not known:
                     await connection.closed.wait()
         except TimeoutError:
             if transport is not None:

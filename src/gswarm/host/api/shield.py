@@ -33,6 +33,8 @@ OPEN_BODY_BYTES_MAX = 4096
 """Of a request that needs no login."""
 INLINE_JSON_BYTES_MAX = 64 * 1024
 """Larger bodies are checked in a thread."""
+ON_ADMITTED = "on_admitted"
+"""Of a request's state, where the server has put it: called once somebody was let in."""
 _log = logging.getLogger("gswarm.host.api")
 _REFUSALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS})
 
@@ -164,6 +166,8 @@ class Shield:
         if matching is _NO_RULE[False] and headers.get("accept", "").startswith("text/html") and not scope["path"].startswith("/api/"):
             return self._dashboard.nothing_there()
         note.caller = caller = await self._gate.admit(scope["method"], headers, address_of(scope))
+        if (on_admitted := scope["state"].get(ON_ADMITTED)) is not None:
+            on_admitted()
         if role_of(caller.role) < matching.role:
             raise ForbiddenError(
                 f"a {caller.role} may not {scope['method']} {scope['path'][:200]}",
