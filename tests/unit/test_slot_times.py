@@ -112,6 +112,20 @@ def test_steps_become_rates() -> None:
     assert meter.progress() == []
 
 
+@pytest.mark.parametrize("back_at", [4, 4001])
+def test_tokens_of_steps_that_were_not_seen_here_belong_to_no_step(back_at: int) -> None:
+    """A run's tokens go on with its checkpoint, so those of another slot would all have been trained in the first step back here."""
+    meter = SlotMeter(0.0)
+    for number in (1, 2, 3, 4):
+        meter.heard(step(R1, number, float(number), tokens=1000.0 * number), float(number))
+    meter.progress()
+    meter.heard(step(R1, back_at, 9.0, generation=2, tokens=1000.0 * back_at + 8000), 9.0)
+    (first,) = meter.progress()
+    assert math.isnan(first.tokens_per_s)
+    meter.heard(step(R1, back_at + 1, 10.0, generation=2, tokens=1000.0 * back_at + 9000), 10.0)
+    assert [one.tokens_per_s for one in meter.progress()] == [1000.0]
+
+
 def test_what_the_trainer_does_not_say_is_not_known() -> None:
     meter = SlotMeter(0.0)
     meter.heard(step(R1, 1, 1.0), 1.0)

@@ -70,7 +70,10 @@ class _Steps:
 @dataclass(slots=True)
 class _Run:
     samples_per_step: int = 0
+    step: int = 0
+    """The last that was seen here."""
     tokens_before: float | None = None
+    """Of the whole run, up to that step."""
     flops_per_token: float = NAN
 
 
@@ -152,6 +155,9 @@ class SlotMeter:
         if "data_wait_s" in values:
             steps.waited_s += values["data_wait_s"]
             steps.waits_known_s += took_s
+        if event.step != run.step + 1:
+            run.tokens_before = None  # it trained elsewhere in between, or goes back to a checkpoint
+        run.step = event.step
         if "tokens" in values:
             if run.tokens_before is not None and values["tokens"] >= run.tokens_before:
                 steps.tokens += values["tokens"] - run.tokens_before
