@@ -25,7 +25,7 @@ from gswarm.host.timeline.run_spans import tenures
 from gswarm.host.timeline.slot_book import IdleSpan, SlotSpan, prepare, write_spans
 from gswarm.profiler.export import Selection
 from gswarm.profiler.store.parquet_store import ParquetSampleStore
-from sample_kit import T0, A, B, batch, columns, open_store
+from sample_kit import T0, A, B, Now, batch, columns, open_store
 
 ALL = Selection(T0, T0 + 100)
 
@@ -110,6 +110,20 @@ def test_a_gpu_that_a_run_had_too_shortly_for_a_sample_counts_with_what_it_takes
     found = summary(store, spans, gpu_slots=("a/0", "a/1"))
     used = {one.run: one.energy_wh for one in found.runs}
     assert used == {"r1": pytest.approx(100 * 33 / 3600), "r2": pytest.approx(100 * 3 / 3600), "r3": None}
+
+
+def test_a_time_that_was_sampled_faster_weighs_no_more(tmp_path: Path) -> None:
+    slow, fast = list(range(3240)), [3240 + tenth / 10 for tenth in range(3600)]
+    watts = [100.0] * len(slow) + [700.0] * len(fast)
+    measured = {"gpu_power": watts, "gpu_utilization": [watt / 1000 for watt in watts], "gpu_memory_used": watts}
+    for raw_retention_s in (7 * 86_400.0, 0.0):
+        store = open_store(tmp_path / f"{raw_retention_s}", Now(3600), raw_retention_s=raw_retention_s)
+        store.append(A, batch(1, columns("gpu:0", slow + fast, measured), devices=(DeviceInfo("gpu:0", "gpu", "g"),)))
+        store.fold()
+        (one,) = summary(store, [run_span("r1", 0, 3600)], Selection(T0, T0 + 3600), ("a/0",)).runs
+        assert one.energy_wh == pytest.approx(100 * 0.9 + 700 * 0.1), "54 minutes at 100 W and 6 minutes at 700 W"
+        assert (one.memory_mean_bytes, one.utilization_mean) == (pytest.approx(160), pytest.approx(0.16))
+        store.close()
 
 
 def test_only_the_longest_bubbles_are_told_and_all_are_counted(store: ParquetSampleStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -73,7 +73,8 @@ class Tenures:
 
 @dataclass(frozen=True, slots=True)
 class SpanSum:
-    """One run on one device, or its own share of it. ``total`` is the sum of ``count`` samples, one at least."""
+    """One run on one device, or its own share of it. ``count`` is for how many seconds there are values, ``total`` their sum with each
+    second counted once, however often it was sampled: a session makes sampling faster for a while, and that must not weigh more."""
 
     run: str
     client: ClientName
@@ -91,8 +92,18 @@ def sums(rows: Rows, width_s: int, subjects: Sequence[Subject], tenures: Tenures
     from_us, to_us = round(from_s * US), round(to_s * US)
     for start, end in pairwise([*group_starts(rows.subject).tolist(), len(rows)]):
         subject = subjects[int(rows.subject[start])]
-        for number, *of_run in _by_run(rows.take(slice(start, end)), width_s, tenures.turns(subject, from_us, to_us)):
+        for number, *of_run in _by_run(_by_second(rows.take(slice(start, end)), width_s), width_s, tenures.turns(subject, from_us, to_us)):
             yield SpanSum(names[number], *subject, *of_run)
+
+
+def _by_second(rows: Rows, width_s: int) -> Rows:
+    """Rows of one subject, in order of time: those with a value weigh a second together, a bucket of a rollup its width."""
+    has_value = (rows.count > 0).astype(np.float64)
+    weight = has_value * width_s
+    if not width_s:
+        second = np.cumsum(np.diff(rows.at_us // US, prepend=rows.at_us[:1] // US) > 0)
+        weight = has_value / np.maximum(np.bincount(second, has_value), 1.0)[second]
+    return replace(rows, total=rows.mean * weight, count=weight)
 
 
 def _by_run(rows: Rows, width_s: int, turns: Turns) -> Iterator[tuple[int, float, float, float, float]]:
