@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from gswarm.domain.errors import InvalidInputError
 from gswarm.domain.ids import ClientName
 from gswarm.profiler import query as asked
 from gswarm.profiler.answer_json import encode_answer
+from gswarm.profiler.store.known import Clock, host_times
 from gswarm.profiler.store.parquet_store import ParquetSampleStore
 from gswarm.profiler.store.sample_store import Aggregate, AnswerSeries, By, SampleAnswer, SampleQuery, Span
 from sample_kit import T0, A, B, Now, batch, columns, open_store
@@ -255,11 +257,34 @@ def test_an_answer_has_a_limit_of_lines(three: ParquetSampleStore, monkeypatch: 
 def test_too_many_rows_make_a_coarser_answer() -> None:
     kept = {0: T0 - 100, 10: T0 - 1000, 300: 0.0}
     wide = SampleQuery(("gpu_power",), T0, T0 + 3600, points=20_000)
-    assert asked.resolution(wide, 10, kept) == 0
-    assert asked.resolution(wide, 10_000, kept) == 10
-    assert asked.resolution(wide, 100_000, kept) == 300
-    assert asked.resolution(SampleQuery(("gpu_power",), T0 - 200, T0, points=1000), 1, kept) == 10
-    assert asked.resolution(SampleQuery(("gpu_power",), T0 - 2000, T0, points=1000), 1, kept) == 300
+
+    def of(series: int, range_s: float) -> dict[int, float]:
+        return {width: series * range_s / max(width, 1) for width in kept}
+
+    assert asked.resolution(wide, of(10, 3600), kept) == 0
+    assert asked.resolution(wide, of(10_000, 3600), kept) == 10
+    assert asked.resolution(wide, of(100_000, 3600), kept) == 300
+    assert asked.resolution(SampleQuery(("gpu_power",), T0 - 200, T0, points=1000), of(1, 200), kept) == 10
+    assert asked.resolution(SampleQuery(("gpu_power",), T0 - 2000, T0, points=1000), of(1, 2000), kept) == 300
+
+
+def test_devices_that_are_gone_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They have no newest values any more, and as many rows as ever."""
+    monkeypatch.setattr(asked, "ROWS_READ_MAX", 2_000)
+    now = Now(1000)
+    store = open_store(tmp_path / "s", now)
+    for number in range(8):
+        store.append(ClientName(f"c{number}"), batch(1, columns("gpu:0", list(range(1000)), {"gpu_power": [1.0] * 1000})))
+    wide, narrow = (SampleQuery(("gpu_power",), T0, T0 + length_s, points=20_000) for length_s in (1000, 100))
+    for _folded in range(2):
+        assert (store.query(wide).step_s, store.query(narrow).step_s) == (10, 0)
+        assert store.query(replace(wide, clients=frozenset({"c1"}))).step_s == 0
+        store.fold()
+    now.at_s += 2 * DAY_S
+    store.retire()
+    assert store.latest() == {}
+    assert (store.query(wide).step_s, store.query(narrow).step_s) == (10, 0)
+    store.close()
 
 
 def test_json_is_exact_and_knows_gaps() -> None:
@@ -279,3 +304,19 @@ def test_json_is_exact_and_knows_gaps() -> None:
         "min": [None],
         "max": [0.1],
     }
+
+
+def test_each_row_has_the_shift_of_its_own_clients_clock() -> None:
+    """As one by one, whatever the order of rows and however many clocks there are."""
+    drawn = np.random.default_rng(1)
+    clients = [ClientName(f"c{number}") for number in range(40)]
+    subjects = [(clients[number % 40], f"gpu:{number // 40}", "") for number in range(120)]
+    clocks = {client: Clock([1000, 5000, 9000], [number, -number, 7]) for number, client in enumerate(clients) if number % 3}
+    subject, at_us = drawn.integers(0, 120, 3000).astype(np.int32), drawn.integers(0, 10_000, 3000)
+    before = at_us.copy()
+    wanted = [
+        at + (int(clocks[owner].shifts(np.array([at]))[0]) if (owner := subjects[number][0]) in clocks else 0)
+        for number, at in zip(subject.tolist(), at_us.tolist(), strict=True)
+    ]
+    assert host_times(subject, at_us, clocks, subjects).tolist() == wanted
+    assert (at_us == before).all(), "they are others' too"

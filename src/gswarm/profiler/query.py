@@ -47,13 +47,13 @@ def check_query(query: SampleQuery) -> None:
         raise InvalidInputError("the range of time has no length, or is too long", "from lies before to")
 
 
-def resolution(query: SampleQuery, series: int, kept_s: Mapping[int, float]) -> int:
+def resolution(query: SampleQuery, rows: Mapping[int, float], kept_s: Mapping[int, float]) -> int:
     """The coarsest resolution with a quarter of the points that were asked for; coarser where it would read too much, or is not kept.
 
     Runs take turns on a slot, so where they matter the finest one is taken.
 
     Args:
-        series: how many there are.
+        rows: about how many each resolution has in the range.
         kept_s: from when on a resolution has data.
     """
     range_s = query.to_s - query.from_s
@@ -61,8 +61,7 @@ def resolution(query: SampleQuery, series: int, kept_s: Mapping[int, float]) -> 
     if query.spans is None:
         wanted = max((width for width in (MEDIUM_S, COARSE_S) if range_s / width >= query.points / 4), default=RAW)
     for width in (RAW, MEDIUM_S, COARSE_S):
-        rows = series * range_s / max(width, 1)
-        if width == COARSE_S or (width >= wanted and rows <= ROWS_READ_MAX and query.from_s >= kept_s[width]):
+        if width == COARSE_S or (width >= wanted and rows[width] <= ROWS_READ_MAX and query.from_s >= kept_s[width]):
             return width
     return COARSE_S
 

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gswarm.domain.ids import ClientName
-from gswarm.profiler.store.frames import View
+from gswarm.profiler.store.frames import Head, View
 from gswarm.profiler.store.rows import US, Subjects
 from gswarm.profiler.store.sample_store import Times
-from gswarm.profiler.store.segments import Segment
+from gswarm.profiler.store.segments import RESOLUTIONS_S, Segment, newest_bucket_us
 from gswarm.profiler.store.subjects import Subject
 
 HostTimes = Callable[[Subjects, Times], Times]
@@ -73,6 +73,30 @@ def in_memory(views: Iterable[View], wanted: Wanted, mask: NDArray[np.bool_], ho
     widths = np.repeat([wanted.width(view.metrics) for view in views], lengths)
     at_us = np.concatenate([view.at_us for view in views])
     return int(widths[_chosen(subject, at_us, wanted, mask, host_times)].sum())
+
+
+def rows_to_read(
+    segments: Iterable[Segment], heads: Iterable[Head], metric: str, mask: NDArray[np.bool_], from_us: int, to_us: int
+) -> dict[int, float]:
+    """About how many rows of a metric each resolution has in a range by the clients' clocks, of subjects of a mask; files are not read."""
+    found = dict.fromkeys(RESOLUTIONS_S, 0.0)
+    for segment in segments:
+        rows = sum(rows for metrics, rows in zip(segment.groups, segment.group_rows, strict=True) if metric in metrics)
+        known = segment.subjects[segment.subjects < len(mask)]
+        end_us = min(newest_bucket_us(segment), max(round(segment.written_s * US), segment.from_us + 1))
+        if rows and len(known):
+            found[segment.resolution_s] += rows * float(mask[known].mean()) * _share(segment.from_us, end_us, from_us, to_us)
+    for head in heads:
+        frames = (frame for frame in head.frames.values() if metric in frame.metrics and frame.subject < len(mask) and mask[frame.subject])
+        rows_in_range = sum(frame.length for frame in frames) * _share(head.from_us, head.to_us + 1, from_us, to_us)
+        for resolution_s in found:
+            found[resolution_s] += rows_in_range / max(resolution_s, 1)
+    return found
+
+
+def _share(begin_us: int, end_us: int, from_us: int, to_us: int) -> float:
+    """How much of a time lies in a range."""
+    return max(0, min(end_us, to_us) - max(begin_us, from_us)) / max(end_us - begin_us, 1)
 
 
 def _chosen(subject: Subjects, at_us: Times, wanted: Wanted, mask: NDArray[np.bool_], host_times: HostTimes) -> NDArray[np.bool_]:

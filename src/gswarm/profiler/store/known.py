@@ -7,6 +7,7 @@ import zlib
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -83,10 +84,17 @@ def host_times(subject: Subjects, at_us: Times, clocks: Mapping[ClientName, Cloc
     """Times by the host's clock: those of rows of ``subject``, by the clocks of the clients that differ from it."""
     if not clocks or not len(at_us):
         return at_us
+    numbers = {client: number for number, client in enumerate(clocks, start=1)}
+    clock_of_subject = np.array([numbers.get(client, 0) for client, _, _ in subjects], np.uint16)
+    clock_of = clock_of_subject[subject]
+    # Sorted once, as there may be as many clocks as clients.
+    order = np.argsort(clock_of, kind="stable")
+    bounds = np.searchsorted(clock_of[order], np.arange(1, len(clocks) + 2, dtype=np.uint16)).tolist()
     at_us = at_us.copy()
-    for client, clock in clocks.items():
-        own = np.isin(subject, [number for number, (other, _, _) in enumerate(subjects) if other == client])
-        at_us[own] += clock.shifts(at_us[own])
+    for clock, (first, last) in zip(clocks.values(), pairwise(bounds), strict=True):
+        if last > first:
+            own = order[first:last]
+            at_us[own] += clock.shifts(at_us[own])
     return at_us
 
 

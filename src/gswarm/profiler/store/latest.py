@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gswarm.domain.ids import ClientName
 from gswarm.domain.samples import SeriesKey
@@ -54,10 +53,6 @@ class Latest:
                 if known is None or at_s > known[0]:
                     found[key] = (at_s, value if math.isfinite(value) else math.nan)
         return found
-
-    def count(self, metric: str, wanted: NDArray[np.bool_]) -> int:
-        """How many of the wanted subjects have the metric now."""
-        return len({subject for subject, metrics in list(self._rows) if metric in metrics and subject < len(wanted) and wanted[subject]})
 
     def forget_before(self, at_us: int) -> None:
         self._rows = {key: row for key, row in self._rows.items() if row[0] >= at_us}

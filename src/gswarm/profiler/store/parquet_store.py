@@ -306,7 +306,7 @@ class ParquetSampleStore:
             self._check_open()
             subjects = self._registry.subjects()
         wanted = asked.selected(query, subjects)
-        width_s = asked.resolution(query, max(1, self._latest.count(query.metrics[0], wanted)), self._kept_since())
+        width_s = self._resolution(query, wanted)
         series = []
         step_s = 0.0
         for metric in query.metrics:
@@ -317,9 +317,12 @@ class ParquetSampleStore:
             series += found
         return SampleAnswer(query.from_s, query.to_s, step_s, tuple(series))
 
-    def _kept_since(self) -> dict[int, float]:
-        now_s = self._clock()
-        return {width: now_s - self._limits.retention_s(width) for width in (RAW, MEDIUM_S, COARSE_S)}
+    def _resolution(self, query: SampleQuery, wanted: NDArray[np.bool_]) -> int:
+        kept_s = {width: self._clock() - self._limits.retention_s(width) for width in (RAW, MEDIUM_S, COARSE_S)}
+        from_us, to_us = round(query.from_s * US), round(query.to_s * US)
+        with self._mutex:
+            rows = counting.rows_to_read(self._segments, self._heads(), query.metrics[0], wanted, from_us, to_us)
+        return asked.resolution(query, rows, kept_s)
 
     def _rows(self, metric: str, from_s: float, to_s: float, width_s: int, wanted: NDArray[np.bool_]) -> Rows:
         """Of wanted subjects, by the host's clock; some may lie outside of the range."""
@@ -406,7 +409,7 @@ class ParquetSampleStore:
             subjects = self._registry.subjects()
         query = SampleQuery((metric,), from_s, to_s, spans=())
         wanted = tenures.selected(subjects)
-        width_s = asked.resolution(query, int(wanted.sum()), self._kept_since())
+        width_s = self._resolution(query, wanted)
         return span_sums.sums(self._rows(metric, from_s, to_s, width_s, wanted), width_s, subjects, tenures, from_s, to_s)
 
     def subject_names(self) -> list[tuple[ClientName, str, str]]:
