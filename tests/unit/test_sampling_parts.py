@@ -22,6 +22,7 @@ from gswarm.domain.samples import DeviceInfo, SampleAck, SampleColumns
 from gswarm.profiler.catalog import METRICS
 from gswarm.profiler.peaks import peak_flops
 from gswarm.profiler.sensors.machine_source import MachineSource
+from gswarm.profiler.sensors.nvml_source import NvmlSource, _Gpu
 from gswarm.profiler.sensors.readings import ProcessReading, Rate, plausible
 from gswarm.profiler.sensors.sampler import Gathered, due_groups
 from gswarm.profiler.sensors.sampler_lines import SamplerLine, decode_line, encode_line
@@ -131,6 +132,27 @@ def test_a_rate_is_the_mean_of_the_time_between_two_samples_of_its_own_metric(mo
 
 def link(count: float) -> SimpleNamespace:
     return SimpleNamespace(bytes_recv=count, bytes_sent=count)
+
+
+def test_a_link_that_is_silent_once_does_not_count_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, silent = [0.0], [False]
+
+    def fields(_handle: object, asked: list[int | tuple[int, int]]) -> list[tuple[float | None, int]]:
+        counts = {0: 10**9 + 100 * now[0], 1: 50 * now[0], 2: None}  # the third is not there
+        found = [(None if silent[0] and link == 0 else counts[link], 0) for _, link in asked[1:]]  # type: ignore[misc]
+        return [(40, 0), *found]
+
+    source = NvmlSource(lambda: now[0])
+    monkeypatch.setattr(source, "_nvml", SimpleNamespace(nvmlQueryFieldValues=fields, NVMLError=OSError))
+    monkeypatch.setattr(source, "_gpus", (_Gpu(DeviceInfo("gpu:0", "gpu", "g"), None, handle=1, nvlinks=3),))
+    found = []
+    for now[0], silent[0] in ((0.0, False), (1.0, False), (2.0, True), (3.0, False), (4.0, False)):
+        ((_, values),) = source.read(frozenset({"gpu_nvlink_tx", "gpu_nvlink_rx", "gpu_memory_temperature"}))
+        assert values["gpu_nvlink_tx"] == pytest.approx(values["gpu_nvlink_rx"], nan_ok=True)
+        assert values["gpu_memory_temperature"] == 40
+        found.append(values["gpu_nvlink_tx"] / 1024)
+    assert math.isnan(found[0])
+    assert found[1:] == [150, 50, 50, 150]
 
 
 def test_the_first_look_at_the_cpu_is_about_nothing() -> None:

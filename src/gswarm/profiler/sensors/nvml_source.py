@@ -16,7 +16,7 @@ from typing import Any
 from gswarm.domain.samples import DeviceInfo
 from gswarm.profiler.catalog import BY_NAME
 from gswarm.profiler.sensors.process_names import ProcessNames, label
-from gswarm.profiler.sensors.readings import NAN, ProcessReading, Rate, plausible
+from gswarm.profiler.sensors.readings import NAN, ProcessReading, SumOfRates, plausible
 from gswarm.profiler.xid import telling
 
 REFRESH_S = 30.0
@@ -36,6 +36,9 @@ _MEMORY_TEMPERATURE_FIELD, _NVLINK_TX_FIELD, _NVLINK_RX_FIELD = 82, 138, 139
 _XID_EVENT = 8
 _KIB = 1024
 
+_Answer = float | list[float]
+"""A value, or the counters of links."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -47,7 +50,7 @@ class _Gpu:
     device: Any
     handle: Any
     nvlinks: int = 0
-    rates: dict[str, Rate] = field(default_factory=lambda: {"gpu_nvlink_tx": Rate(), "gpu_nvlink_rx": Rate()})
+    rates: dict[str, SumOfRates] = field(default_factory=lambda: {"gpu_nvlink_tx": SumOfRates(), "gpu_nvlink_rx": SumOfRates()})
     xid: float = NAN
 
 
@@ -64,7 +67,7 @@ class NvmlSource:
         self._events: Any = None
         self._refreshed_s: float | None = None
         self._names = ProcessNames()
-        self._sensors: tuple[tuple[tuple[str, ...], Callable[[_Gpu], tuple[float, ...]]], ...] = (
+        self._sensors: tuple[tuple[tuple[str, ...], Callable[[_Gpu], tuple[_Answer, ...]]], ...] = (
             (("gpu_utilization", "gpu_memory_utilization"), self._utilization),
             (("gpu_memory_used",), lambda gpu: (self._attribute(gpu, "nvmlDeviceGetMemoryInfo", "used"),)),
             (("gpu_memory_total",), lambda gpu: (self._attribute(gpu, "nvmlDeviceGetMemoryInfo", "total"),)),
@@ -102,11 +105,13 @@ class NvmlSource:
         for gpu in self._gpus if wanted else ():
             values: dict[str, float] = {}
             for names, sensor in wanted:
-                answers = sensor(gpu) if gpu.handle is not None else (NAN,) * len(names)
+                answers = (
+                    sensor(gpu) if gpu.handle is not None else tuple([NAN] * gpu.nvlinks if name in gpu.rates else NAN for name in names)
+                )
                 now_s = self._monotonic_s()
                 for name, answer in zip(names, answers, strict=True):
                     if name in due:
-                        value = gpu.rates[name].per_second(answer, now_s) if name in gpu.rates else answer
+                        value = gpu.rates[name].per_second(answer, now_s) if isinstance(answer, list) else answer
                         values[name] = plausible(BY_NAME[name].unit, value)
             readings.append((gpu.info.device, values))
         return readings
@@ -205,14 +210,15 @@ class NvmlSource:
         rates = self._query("nvmlDeviceGetUtilizationRates", gpu.handle)
         return _float(getattr(rates, "gpu", None)) / 100, _float(getattr(rates, "memory", None)) / 100
 
-    def _fields(self, gpu: _Gpu) -> tuple[float, float, float]:
+    def _fields(self, gpu: _Gpu) -> tuple[float, list[float], list[float]]:
         links = range(gpu.nvlinks)
         asked = [_MEMORY_TEMPERATURE_FIELD, *((_NVLINK_TX_FIELD, link) for link in links), *((_NVLINK_RX_FIELD, link) for link in links)]
         try:
-            answers = [_float(value) for value, _at_us in self._nvml.nvmlQueryFieldValues(gpu.handle, asked)]
+            memory, *links_kib = [_float(value) for value, _at_us in self._nvml.nvmlQueryFieldValues(gpu.handle, asked)]
         except self._nvml.NVMLError:
-            answers = [NAN] * len(asked)
-        return answers[0], _sum(answers[1 : 1 + gpu.nvlinks]) * _KIB, _sum(answers[1 + gpu.nvlinks :]) * _KIB
+            memory, *links_kib = [NAN] * len(asked)
+        counts = [count * _KIB for count in links_kib]
+        return memory, counts[: gpu.nvlinks], counts[gpu.nvlinks :]
 
     def _processes_of(self, gpu: _Gpu) -> list[ProcessReading]:
         memory: dict[int, int | None] = {}
@@ -279,9 +285,3 @@ def _float(answer: Any) -> float:
 
 def _count(answer: Any) -> int:
     return answer if isinstance(answer, int) and 0 <= answer <= 1024 else 0
-
-
-def _sum(counters: list[float]) -> float:
-    """Of the links that are there; NaN where none is."""
-    there = [counter for counter in counters if not math.isnan(counter)]
-    return sum(there) if there else NAN

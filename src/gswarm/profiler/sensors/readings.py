@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -77,3 +78,20 @@ class Rate:
         self._count, self._at_s = count, at_s
         passed_s = at_s - before_s
         return (count - before) / passed_s if passed_s > 0 and count >= before else NAN
+
+
+class SumOfRates:
+    """The rates of counters that count together, such as a GPU's links: those that answer. Each has its own, so that one that is silent
+    once and comes back does not count all that it ever had as of now."""
+
+    __slots__ = ("_rates",)
+
+    def __init__(self) -> None:
+        self._rates: list[Rate] = []
+
+    def per_second(self, counts: Sequence[float], at_s: float) -> float:
+        """NaN where no counter has a rate."""
+        self._rates += [Rate() for _ in range(len(counts) - len(self._rates))]
+        rates = [rate.per_second(count, at_s) for rate, count in zip(self._rates, counts, strict=False)]
+        there = [rate for rate in rates if not math.isnan(rate)]
+        return sum(there) if there else NAN
