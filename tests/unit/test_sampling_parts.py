@@ -130,6 +130,45 @@ def test_a_rate_is_the_mean_of_the_time_between_two_samples_of_its_own_metric(mo
     assert source.read(frozenset({"network_rx", "network_tx"})) == [("machine", {"network_rx": 0.0, "network_tx": 900.0})]
 
 
+def made_system(root: Path, hardware: tuple[str, ...], virtual: tuple[str, ...]) -> Path:
+    """A folder like the kernel's /sys."""
+    for name in (*hardware, *virtual):
+        (root / name).mkdir(parents=True)
+    for name in hardware:
+        (root / name / "device").mkdir()
+    return root
+
+
+@pytest.mark.parametrize("inside", ["machine", "container", "nothing"])
+def test_bytes_that_pass_several_devices_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str) -> None:
+    links = ("class/net/eth0", "class/net/eth1"), ("class/net/bond0", "class/net/bond0.7", "class/net/docker0", "class/net/lo")
+    disks = ("block/nvme0n1", "block/cciss!c0d0"), ("block/md0", "block/dm-0", "block/loop0")
+    match inside:
+        case "machine":
+            system = made_system(tmp_path, (*links[0], *disks[0]), (*links[1], *disks[1]))
+        case "container":
+            system = made_system(tmp_path, (), (*links[1], *disks[1]))
+        case _:
+            system = tmp_path / "none"
+    now = [0.0]
+    names = [name.rpartition("/")[2] for name in (*links[0], *links[1])]
+    counted = ["nvme0n1", "nvme0n1p1", "cciss/c0d0", "md0", "dm-0", "loop0"]
+
+    def of_disks(perdisk: bool = False) -> object:
+        one = SimpleNamespace(read_bytes=10 * now[0], write_bytes=1 * now[0])
+        return dict.fromkeys(counted, one) if perdisk else SimpleNamespace(read_bytes=50 * now[0], write_bytes=5 * now[0])
+
+    monkeypatch.setattr(psutil, "net_io_counters", lambda pernic: {name: link(100 * now[0]) for name in names})
+    monkeypatch.setattr(psutil, "disk_io_counters", of_disks)
+    source = MachineSource(Path("/"), lambda: now[0], system)
+    due = frozenset({"network_rx", "network_tx", "disk_read", "disk_write"})
+    source.read(due)
+    now[0] = 1.0
+    ((_, values),) = source.read(due)
+    all_links, all_disks = (200, 20) if inside == "machine" else (500, 50)
+    assert values == {"network_rx": all_links, "network_tx": all_links, "disk_read": all_disks, "disk_write": all_disks / 10}
+
+
 def link(count: float) -> SimpleNamespace:
     return SimpleNamespace(bytes_recv=count, bytes_sent=count)
 

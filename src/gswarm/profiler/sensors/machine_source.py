@@ -22,10 +22,12 @@ class MachineSource:
 
     Args:
         folder: the disk under it is the one whose room is measured.
+        system: the kernel's folder of devices.
     """
 
-    def __init__(self, folder: Path, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, folder: Path, monotonic_s: Callable[[], float] = time.monotonic, system: Path = Path("/sys")) -> None:
         self._folder = folder
+        self._disks, self._links = system / "block", system / "class/net"
         self._monotonic_s = monotonic_s
         self._rates = {name: Rate() for name in ("disk_read", "disk_write", "network_rx", "network_tx")}
         self._sensors: tuple[tuple[tuple[str, ...], Callable[[], tuple[float, ...]]], ...] = (
@@ -33,9 +35,9 @@ class MachineSource:
             (("load_1m", "load_5m", "load_15m"), os.getloadavg),
             (("memory_used", "memory_total"), _memory),
             (("swap_used",), lambda: (float(psutil.swap_memory().used),)),
-            (("disk_read", "disk_write"), _disk_bytes),
+            (("disk_read", "disk_write"), self._disk_bytes),
             (("disk_free", "disk_total"), self._disk_room),
-            (("network_rx", "network_tx"), _network_bytes),
+            (("network_rx", "network_tx"), self._network_bytes),
         )
         self._has_looked_at_cpu = False
         self._info = DeviceInfo(MACHINE, "machine", _processor(), memory_total_bytes=psutil.virtual_memory().total)
@@ -69,20 +71,30 @@ class MachineSource:
         room = psutil.disk_usage(str(self._folder))
         return float(room.free), float(room.total)
 
+    def _disk_bytes(self) -> tuple[float, float]:
+        """Of the disks themselves: volumes, RAID and loop devices that lie on them would count the same bytes again."""
+        own = _hardware(self._disks)
+        disks = [disk for name, disk in psutil.disk_io_counters(perdisk=True).items() if name.replace("/", "!") in own]
+        if not disks:  # a container's
+            total = psutil.disk_io_counters()
+            return (total.read_bytes, total.write_bytes) if total is not None else (NAN, NAN)
+        return sum(disk.read_bytes for disk in disks), sum(disk.write_bytes for disk in disks)
+
+    def _network_bytes(self) -> tuple[float, float]:
+        """Of the adapters themselves: bonds, VLANs and bridges hand on what these carry."""
+        links = {name: link for name, link in psutil.net_io_counters(pernic=True).items() if name != LOOPBACK}
+        outward = [links[name] for name in _hardware(self._links) if name in links] or list(links.values())
+        return sum(link.bytes_recv for link in outward), sum(link.bytes_sent for link in outward)
+
 
 def _memory() -> tuple[float, float]:
     memory = psutil.virtual_memory()
     return float(memory.total - memory.available), float(memory.total)
 
 
-def _disk_bytes() -> tuple[float, float]:
-    counters = psutil.disk_io_counters()
-    return (counters.read_bytes, counters.write_bytes) if counters is not None else (NAN, NAN)
-
-
-def _network_bytes() -> tuple[float, float]:
-    outward = [link for name, link in psutil.net_io_counters(pernic=True).items() if name != LOOPBACK]
-    return sum(link.bytes_recv for link in outward), sum(link.bytes_sent for link in outward)
+def _hardware(folder: Path) -> set[str]:
+    """Which of a kind of devices are hardware, virtual machines' included. Raises OSError."""
+    return {path.name for path in folder.iterdir() if (path / "device").exists()} if folder.is_dir() else set()
 
 
 def _processor() -> str:
