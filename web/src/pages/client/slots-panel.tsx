@@ -20,11 +20,11 @@ interface Row {
 const RUNS_MAX = 1000;
 const column = createColumnHelper<Row>();
 const COLUMNS: readonly Column<Row>[] = [
-  column.accessor((row) => row.slot.id, { id: "slot", header: "Slot", size: 100 }),
+  column.accessor((row) => row.slot.id, { id: "slot", header: "Slot", size: 96 }),
   column.accessor((row) => row.slot.device, {
     id: "device",
     header: "Device",
-    size: 190,
+    size: 160,
     cell: ({ row: { original: row } }) => (
       <span title={row.slot.device_name}>
         {row.slot.device}
@@ -35,7 +35,7 @@ const COLUMNS: readonly Column<Row>[] = [
   column.accessor((row) => row.slot.runs[0], {
     id: "run",
     header: "Trains",
-    size: 80,
+    size: 72,
     sortUndefined: "last",
     cell: (cell) =>
       cell.getValue() ? (
@@ -77,7 +77,7 @@ const COLUMNS: readonly Column<Row>[] = [
   column.accessor((row) => row.run?.step_time_s ?? undefined, {
     id: "step_time",
     header: "Step time",
-    size: 84,
+    size: 80,
     meta: { align: "right" },
     sortUndefined: "last",
     cell: (cell) => formatDuration(cell.getValue()),
@@ -85,7 +85,7 @@ const COLUMNS: readonly Column<Row>[] = [
   column.accessor((row) => row.slot.runs[1], {
     id: "next",
     header: "Next",
-    size: 64,
+    size: 60,
     sortUndefined: "last",
     meta: { hint: "The run that it trains after this chunk" },
     cell: (cell) => cell.getValue() ?? NONE,
@@ -93,13 +93,13 @@ const COLUMNS: readonly Column<Row>[] = [
   column.accessor((row) => row.slot.threads, {
     id: "threads",
     header: "Threads",
-    size: 76,
+    size: 70,
     meta: { align: "right" },
   }),
   column.accessor((row) => row.slot.memory_bytes || undefined, {
     id: "memory",
     header: "Memory",
-    size: 84,
+    size: 80,
     meta: { align: "right" },
     sortUndefined: "last",
     cell: (cell) => formatBytes(cell.getValue()),
@@ -107,7 +107,7 @@ const COLUMNS: readonly Column<Row>[] = [
   column.accessor((row) => row.slot.explanation, {
     id: "why",
     header: "Why",
-    size: 260,
+    size: 190,
     meta: { grow: true },
     cell: (cell) => (
       <span className="muted" title={cell.getValue()}>

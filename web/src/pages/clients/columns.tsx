@@ -13,25 +13,25 @@ export const COLUMNS: readonly Column<ClientRow>[] = [
   column.accessor((row) => row.client.name, {
     id: "name",
     header: "Client",
-    size: 112,
+    size: 104,
     cell: (cell) => <Link to={`/clients/${cell.getValue()}`}>{cell.getValue()}</Link>,
   }),
   column.accessor((row) => stateOf(row), {
     id: "state",
     header: "State",
-    size: 104,
+    size: 96,
     cell: ({ row: { original: row } }) => <StateBadge state={stateLook(row)} text={stateOf(row)} />,
   }),
   column.accessor("busy", {
     header: "Busy slots",
-    size: 84,
+    size: 80,
     meta: { align: "right" },
     cell: ({ row: { original: row } }) => `${row.busy} of ${row.client.slots.length}`,
   }),
   column.accessor((row) => row.runs.join(" "), {
     id: "runs",
     header: "Trains",
-    size: 150,
+    size: 130,
     meta: { grow: true },
     cell: ({ row: { original: row } }) =>
       row.runs.length === 0 ? (
@@ -48,29 +48,29 @@ export const COLUMNS: readonly Column<ClientRow>[] = [
         </span>
       ),
   }),
-  column.accessor("gpus", { header: "GPUs", size: 56, meta: { align: "right" } }),
+  column.accessor("gpus", { header: "GPUs", size: 52, meta: { align: "right" } }),
   column.accessor("gpuUse", {
     header: "GPU use",
-    size: 90,
+    size: 88,
     sortUndefined: "last",
     meta: { hint: "Mean over its GPUs, now" },
     cell: (cell) => <Share value={cell.getValue()} label="GPU use" />,
   }),
   column.accessor("cpuUse", {
     header: "CPU",
-    size: 90,
+    size: 88,
     sortUndefined: "last",
     cell: (cell) => <Share value={cell.getValue()} label="CPU use" />,
   }),
   column.accessor("memoryUse", {
     header: "Memory",
-    size: 90,
+    size: 88,
     sortUndefined: "last",
     cell: (cell) => <Share value={cell.getValue()} label="Memory in use" />,
   }),
   column.accessor("diskFree", {
     header: "Disk free",
-    size: 76,
+    size: 72,
     sortUndefined: "last",
     meta: { align: "right" },
     cell: (cell) => formatBytes(cell.getValue()),
@@ -78,21 +78,22 @@ export const COLUMNS: readonly Column<ClientRow>[] = [
   column.accessor((row) => row.outsiders.join(", "), {
     id: "outsiders",
     header: "Outsiders",
-    size: 84,
+    size: 78,
     meta: { hint: "Accounts whose own processes use its devices" },
     cell: (cell) => cell.getValue() || NONE,
   }),
   column.accessor((row) => labelsOf(row), {
     id: "labels",
     header: "Labels",
-    size: 100,
+    size: 90,
     cell: (cell) => <span title={cell.getValue()}>{cell.getValue() || NONE}</span>,
   }),
-  column.accessor((row) => row.client.version, { id: "version", header: "Version", size: 72 }),
+  column.accessor((row) => row.client.version, { id: "version", header: "Version", size: 64 }),
   column.accessor((row) => row.client.registered_at, {
     id: "since",
     header: "Registered",
     size: 96,
+    meta: { spare: true },
     cell: (cell) => <span title={formatTime(cell.getValue())}>{formatAgo(cell.getValue(), Date.now() / 1000)}</span>,
   }),
 ];

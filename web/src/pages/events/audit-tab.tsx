@@ -28,8 +28,8 @@ const OUTCOMES: Readonly<Record<string, string>> = {
 };
 const column = createColumnHelper<AuditView>();
 const COLUMNS: readonly Column<AuditView>[] = [
-  column.accessor("at", { header: "When", size: 150, cell: (cell) => formatTime(cell.getValue()) }),
-  column.accessor("who", { header: "Who", size: 160, cell: (cell) => <span className="mono">{cell.getValue()}</span> }),
+  column.accessor("at", { header: "When", size: 144, cell: (cell) => formatTime(cell.getValue()) }),
+  column.accessor("who", { header: "Who", size: 150, cell: (cell) => <span className="mono">{cell.getValue()}</span> }),
   column.accessor("outcome", {
     header: "Outcome",
     size: 104,
@@ -40,7 +40,7 @@ const COLUMNS: readonly Column<AuditView>[] = [
   column.accessor((one) => `${one.method} ${one.path}`, {
     id: "what",
     header: "What",
-    size: 230,
+    size: 200,
     cell: (cell) => (
       <span className="mono" title={cell.getValue()}>
         {cell.getValue().replace("/api/v1", "")}
@@ -49,7 +49,7 @@ const COLUMNS: readonly Column<AuditView>[] = [
   }),
   column.accessor("detail", {
     header: "Detail",
-    size: 250,
+    size: 220,
     meta: { grow: true },
     cell: ({ row: { original: one } }) => (
       <span title={one.detail}>
@@ -62,11 +62,11 @@ const COLUMNS: readonly Column<AuditView>[] = [
   }),
   column.accessor("address", {
     header: "From",
-    size: 110,
+    size: 104,
     meta: { hint: "Address of the other end of the connection: a proxy's, where one stands between" },
   }),
   column.accessor("via", { header: "With", size: 60, meta: { hint: "A token, or a login of this page" } }),
-  column.accessor("number", { header: "No.", size: 56, meta: { align: "right" } }),
+  column.accessor("number", { header: "No.", size: 52, meta: { align: "right" } }),
 ];
 const PINNED = ["at"];
 

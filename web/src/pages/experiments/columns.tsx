@@ -13,20 +13,20 @@ const column = createColumnHelper<ExperimentView>();
 export const COLUMNS: readonly Column<ExperimentView>[] = [
   column.accessor("name", {
     header: "Name",
-    size: 190,
+    size: 180,
     cell: ({ row }) => <Link to={`/experiments/${row.original.id}`}>{row.original.name}</Link>,
   }),
   column.accessor((one) => standOf(one).text, {
     id: "state",
     header: "State",
-    size: 110,
+    size: 100,
     cell: ({ row }) => <ExperimentBadge experiment={row.original} />,
   }),
-  column.accessor("runs", { header: "Runs", size: 70, meta: { align: "right" } }),
+  column.accessor("runs", { header: "Runs", size: 60, meta: { align: "right" } }),
   column.accessor((one) => (one.steps_total > 0 ? one.steps_done / one.steps_total : 0), {
     id: "progress",
     header: "Progress",
-    size: 180,
+    size: 170,
     meta: { grow: true },
     cell: ({ row: { original: one } }) => (
       <span className={css.progress}>
@@ -38,7 +38,7 @@ export const COLUMNS: readonly Column<ExperimentView>[] = [
   column.accessor((one) => one.eta_s ?? undefined, {
     id: "eta",
     header: "Left",
-    size: 110,
+    size: 96,
     meta: { align: "right", hint: "An estimate from measured step times" },
     sortUndefined: "last",
     cell: (cell) => formatDuration(cell.getValue()),
@@ -46,7 +46,7 @@ export const COLUMNS: readonly Column<ExperimentView>[] = [
   column.accessor((one) => one.best?.value, {
     id: "best",
     header: "Best so far",
-    size: 232,
+    size: 190,
     meta: { align: "right" },
     sortUndefined: "last",
     cell: ({ row: { original: one } }) =>
@@ -55,9 +55,9 @@ export const COLUMNS: readonly Column<ExperimentView>[] = [
   column.accessor("best_run", {
     id: "best_run",
     header: "Best run",
-    size: 90,
+    size: 84,
     cell: ({ row: { original: one } }) =>
       one.best_run ? <Link to={`/experiments/${one.id}?only=${one.best_run}`}>{one.best_run}</Link> : NONE,
   }),
-  column.accessor("created_at", { header: "Submitted", size: 164, cell: (cell) => formatTime(cell.getValue()) }),
+  column.accessor("created_at", { header: "Submitted", size: 148, cell: (cell) => formatTime(cell.getValue()) }),
 ];

@@ -45,16 +45,16 @@ const COLUMNS: readonly Column<Row>[] = [
       </span>
     ),
   }),
-  column.accessor((row) => row.token.role, { id: "role", header: "Role", size: 84 }),
+  column.accessor((row) => row.token.role, { id: "role", header: "Role", size: 80 }),
   column.accessor("state", {
     header: "State",
-    size: 96,
+    size: 92,
     cell: ({ row: { original: row } }) => <StateBadge state={LOOKS[row.state]} text={row.state} />,
   }),
   column.accessor((row) => row.token.last_used_at ?? undefined, {
     id: "used",
     header: "Last used",
-    size: 110,
+    size: 96,
     sortUndefined: "last",
     cell: ({ row: { original: row } }) =>
       row.token.last_used_at === null ? (
@@ -66,20 +66,20 @@ const COLUMNS: readonly Column<Row>[] = [
   column.accessor((row) => row.token.created_at, {
     id: "created",
     header: "Made",
-    size: 160,
+    size: 148,
     cell: (cell) => formatTime(cell.getValue()),
   }),
   column.accessor((row) => row.token.expires_at ?? undefined, {
     id: "expires",
     header: "Ends",
-    size: 160,
+    size: 148,
     sortUndefined: "last",
     cell: (cell) => (cell.getValue() === undefined ? "when revoked" : formatTime(cell.getValue())),
   }),
   column.accessor((row) => row.token.uses_left ?? undefined, {
     id: "uses",
     header: "Joins left",
-    size: 90,
+    size: 84,
     meta: { align: "right", hint: "How many machines may still join with it" },
     sortUndefined: "last",
     cell: (cell) => cell.getValue() ?? NONE,
@@ -87,7 +87,7 @@ const COLUMNS: readonly Column<Row>[] = [
   column.accessor((row) => row.token.client ?? undefined, {
     id: "client",
     header: "Only for",
-    size: 110,
+    size: 104,
     sortUndefined: "last",
     cell: (cell) => cell.getValue() ?? NONE,
   }),

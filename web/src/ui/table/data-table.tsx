@@ -10,8 +10,9 @@ import {
   useReactTable,
 } from "@tanstack/react-table";
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { type ReactNode, useMemo, useRef } from "react";
+import { type ReactNode, useMemo } from "react";
 import type { Sort } from "@/lib/url-state";
+import { useWidth } from "@/lib/use-width";
 import { HeadCell } from "./head-cell";
 import { BodyRow, type RowHighlight } from "./body-row";
 import css from "./table.module.css";
@@ -22,6 +23,8 @@ declare module "@tanstack/react-table" {
     align?: "right";
     /** Takes the width that is left. */
     grow?: boolean;
+    /** Left out where the table would be wider than its place. */
+    spare?: boolean;
     /** Of the head, where the column's name is not enough. */
     hint?: string;
   }
@@ -56,9 +59,10 @@ const NO_ROWS: readonly string[] = [];
 const NO_PINS: string[] = [];
 
 export function DataTable<T>(props: DataTableProps<T>) {
-  const { rows, columns, rowId, sort, onSort, pinned, onSelect, maxHeight = 640 } = props;
+  const { rows, rowId, sort, onSort, pinned, onSelect, maxHeight = 640 } = props;
   const selected = props.selected ?? NO_ROWS;
-  const box = useRef<HTMLDivElement>(null);
+  const [box, width] = useWidth<HTMLDivElement>();
+  const columns = useMemo(() => fitting(props.columns, width), [props.columns, width]);
   const sorting = useMemo<SortingState>(() => (sort ? [{ id: sort.column, desc: sort.descending }] : []), [sort]);
   const rowSelection = useMemo<RowSelectionState>(
     () => Object.fromEntries(selected.map((id) => [id, true])),
@@ -144,6 +148,12 @@ export function DataTable<T>(props: DataTableProps<T>) {
       {shown.length === 0 && props.empty}
     </div>
   );
+}
+
+/** All columns, or those that are not spare where all are too wide; a width of 0 is not known yet. */
+function fitting<T>(columns: readonly Column<T>[], width: number): readonly Column<T>[] {
+  const total = columns.reduce((sum, column) => sum + (column.size ?? 0), 0);
+  return width === 0 || total <= width ? columns : columns.filter((column) => !column.meta?.spare);
 }
 
 function Spacer({ height }: { height: number }) {
