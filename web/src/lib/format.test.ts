@@ -5,6 +5,7 @@ import {
   formatCompact,
   formatDuration,
   formatMetric,
+  formatMoment,
   formatNumber,
   formatPercent,
   NONE,
@@ -53,6 +54,15 @@ test("how long ago", () => {
     "2 h ago",
     "2 d ago",
   ]);
+});
+
+test("a moment names the day unless it is today, and the year unless it is this one", () => {
+  const at = new Date(2026, 10, 23, 9, 10, 12).getTime() / 1000;
+  const now = (...parts: [number, number, number]) => new Date(...parts, 1).getTime() / 1000;
+  expect(formatMoment(at, now(2026, 10, 23))).toBe("09:10:12");
+  expect(formatMoment(at, now(2026, 10, 24))).toBe("11-23 09:10:12");
+  expect(formatMoment(at, now(2027, 10, 23))).toBe("2026-11-23 09:10:12");
+  expect(formatMoment(null, at)).toBe(NONE);
 });
 
 test("one and many", () => expect([plural(1, "run"), plural(1200, "run")]).toEqual(["1 run", "1,200 runs"]));

@@ -65,9 +65,22 @@ function pad(value: number): string {
 
 /** Local date and time of seconds since the epoch. */
 export function formatTime(at: Maybe): string {
+  return known(at) ? `${formatDay(at)} ${formatClock(at)}` : NONE;
+}
+
+/** Local date. */
+export function formatDay(at: Maybe): string {
   if (!known(at)) return NONE;
   const date = new Date(at * 1000);
-  return `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())} ${formatClock(at)}`;
+  return `${date.getFullYear()}-${pad(date.getMonth() + 1)}-${pad(date.getDate())}`;
+}
+
+/** Local time of day, with as much of the date before it as today's does not share: `09:10:12`, `11-23 09:10:12`. */
+export function formatMoment(at: Maybe, now = Date.now() / 1000): string {
+  if (!known(at)) return NONE;
+  const [day, today] = [formatDay(at), formatDay(now)];
+  if (day === today) return formatClock(at);
+  return day.slice(0, 5) === today.slice(0, 5) ? formatTime(at).slice(5) : formatTime(at);
 }
 
 /** Local time of day. */

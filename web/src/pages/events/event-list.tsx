@@ -5,6 +5,7 @@ import { formatClock, formatTime } from "@/lib/format";
 import type { HostEvent } from "@/live/dirty";
 import { RunSwatch, StateBadge } from "@/ui/state";
 import { isFailure, lookOf } from "./event-kinds";
+import { dayHead } from "./event-log";
 import css from "./events.module.css";
 
 const ROW_PX = 32;
@@ -34,12 +35,18 @@ export function EventList({ events }: { events: readonly HostEvent[] }) {
             aria-setsize={events.length}
             aria-posinset={item.index + 1}
           >
+            <DayHead event={events[item.index] as HostEvent} above={events[item.index - 1]} />
             <EventRow event={events[item.index] as HostEvent} />
           </div>
         ))}
       </div>
     </div>
   );
+}
+
+function DayHead({ event, above }: { event: HostEvent; above: HostEvent | undefined }) {
+  const day = dayHead(event, above, Date.now() / 1000);
+  return day && <h3 className={css.day}>{day}</h3>;
 }
 
 const EventRow = memo(function EventRow({ event }: { event: HostEvent }) {

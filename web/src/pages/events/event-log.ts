@@ -1,4 +1,5 @@
 /** Events of before and of now in one list. Pure. */
+import { formatDay } from "@/lib/format";
 import type { EventScope } from "@/api/events";
 import type { Filter } from "@/lib/filter";
 import type { HostEvent } from "@/live/dirty";
@@ -45,4 +46,10 @@ export function joined(
     return [...added.toSorted((a, b) => b.id - a.id), ...known].slice(0, eventsMax);
   const byId = new Map([...known, ...added].map((event) => [event.id, event]));
   return [...byId.values()].sort((a, b) => b.id - a.id).slice(0, eventsMax);
+}
+
+/** The day to name above an event in the list: of its first event; today needs none where the list begins with it. */
+export function dayHead(event: HostEvent, above: HostEvent | undefined, now: number): string | null {
+  const day = formatDay(event.at);
+  return day === formatDay(above?.at ?? now) ? null : day;
 }

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { matches, parseFilter } from "@/lib/filter";
 import type { HostEvent } from "@/live/dirty";
 import { fieldsOf, isOfGroup, lookOf } from "./event-kinds";
-import { joined, mustReadOn, scopeOf } from "./event-log";
+import { dayHead, joined, mustReadOn, scopeOf } from "./event-log";
 
 function event(id: number, type: string, text = "", ids: HostEvent["ids"] = {}): HostEvent {
   return { id, type, text, ids, at: id };
@@ -17,6 +17,18 @@ test("events are joined with the newest first, each once", () => {
   expect(ids(joined(live, [event(10, "a")]))).toEqual([10, 9, 8]);
   expect(ids(joined(live, [event(6, "a"), event(7, "a"), event(8, "a")]))).toEqual([9, 8, 7, 6]);
   expect(joined(live, [])).toBe(live);
+});
+
+test("a day is named above its first event, today only below another day", () => {
+  const at = (id: number, ...day: [number, number, number]) => ({
+    ...event(id, "a"),
+    at: new Date(...day, 9).getTime() / 1000,
+  });
+  const [today, late, early] = [at(3, 2026, 10, 24), at(2, 2026, 10, 23), at(1, 2026, 10, 23)];
+  expect(dayHead(today, undefined, today.at)).toBeNull();
+  expect(dayHead(late, today, today.at)).toBe("2026-11-23");
+  expect(dayHead(early, late, today.at)).toBeNull();
+  expect(dayHead(late, undefined, today.at)).toBe("2026-11-23");
 });
 
 test("the list has an end, and the oldest are let go", () => {

@@ -2,7 +2,7 @@
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { memo, useEffect, useLayoutEffect, useRef } from "react";
 import { cx } from "@/lib/cx";
-import { formatClock, formatTime } from "@/lib/format";
+import { formatMoment, formatTime } from "@/lib/format";
 import { RunSwatch } from "@/ui/state";
 import type { LogLine } from "./log-buffer";
 import { partsOf, type Search } from "./log-search";
@@ -118,7 +118,7 @@ const LineRow = memo(function LineRow({ line, search, isMarked, isCurrent, onMar
         {line.line}
       </a>
       <span className={css.clock} title={formatTime(line.at)}>
-        {formatClock(line.at)}
+        {formatMoment(line.at)}
       </span>
       {withRun && (
         <span className={css.run}>

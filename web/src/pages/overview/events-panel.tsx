@@ -1,5 +1,5 @@
 import { useQuery } from "@tanstack/react-query";
-import { formatClock } from "@/lib/format";
+import { formatMoment } from "@/lib/format";
 import { useRecentEvents } from "@/live/link";
 import { ErrorNotice } from "@/ui/notice";
 import { Empty, Panel } from "@/ui/panel";
@@ -18,7 +18,7 @@ export function EventsPanel() {
           {events.map((event) => (
             <li key={event.id}>
               <span>
-                <span className="muted">{formatClock(event.at)}</span> {event.text}
+                <span className="muted">{formatMoment(event.at)}</span> {event.text}
               </span>
             </li>
           ))}

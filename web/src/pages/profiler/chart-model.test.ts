@@ -161,7 +161,7 @@ describe("marks", () => {
 
   it("have the whole sentence for the tip", () => {
     const [mark] = marksOf([note("op", "r1: stop requested by anna")], ["op"], [0, 100], "light");
-    expect(mark?.title).toMatch(/^\d\d:\d\d:\d\d r1: stop requested by anna$/);
+    expect(mark?.title).toMatch(/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d r1: stop requested by anna$/);
   });
 });
 

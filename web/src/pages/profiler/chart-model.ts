@@ -1,6 +1,6 @@
 /** From an answer to what a chart draws: lines, the bands around them, their colours, the scale. Pure. */
 import type { Answer, AnswerLine, Note } from "@/api/profiler-query";
-import { formatClock } from "@/lib/format";
+import { formatMoment } from "@/lib/format";
 import { runColor, runDash, type Theme } from "@/lib/run-color";
 import type { Aligned } from "@/ui/chart/align";
 import type { Line, Mark, Threshold } from "@/ui/chart/plot";
@@ -158,7 +158,7 @@ export function marksOf(
   return shown.map((note) => ({
     at: note.at,
     text: markWord(note),
-    title: `${formatClock(note.at)} ${note.text || note.kind}`,
+    title: `${formatMoment(note.at)} ${note.text || note.kind}`,
     ...(note.kind === "failure" ? { color: theme === "dark" ? "#ff8a66" : "#b3300f" } : {}),
   }));
 }

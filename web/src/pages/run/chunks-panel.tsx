@@ -5,7 +5,7 @@ import { Link } from "react-router";
 import { timelineQuery } from "@/api/experiments";
 import type { RunView } from "@/api/runs";
 import { timelineRangeQuery } from "@/api/timeline";
-import { formatClock, formatDuration, formatMetric, formatPercent, formatTime, NONE, plural } from "@/lib/format";
+import { formatDuration, formatMetric, formatMoment, formatPercent, formatTime, NONE, plural } from "@/lib/format";
 import { runColorCss } from "@/lib/run-color";
 import { sortCodec, useUrlState } from "@/lib/url-state";
 import { Empty, Panel } from "@/ui/panel";
@@ -44,9 +44,9 @@ const FIXED: readonly Column<ChunkRow>[] = [
   }),
   column.accessor("from", {
     header: "Began",
-    size: 90,
+    size: 116,
     sortUndefined: "last",
-    cell: (cell) => <span title={formatTime(cell.getValue())}>{formatClock(cell.getValue())}</span>,
+    cell: (cell) => <span title={formatTime(cell.getValue())}>{formatMoment(cell.getValue())}</span>,
   }),
   column.accessor((row) => (row.from !== undefined && row.to !== undefined ? row.to - row.from : undefined), {
     id: "took",
@@ -131,7 +131,7 @@ function Strip({ run, rows, now }: { run: RunView; rows: readonly ChunkRow[]; no
         ))}
       </svg>
       <span className="muted">
-        {`${formatClock(line.from)} – ${formatClock(line.to)}, on a slot ${formatPercent(line.busy)} of the time`}
+        {`${formatMoment(line.from)} – ${formatMoment(line.to)}, on a slot ${formatPercent(line.busy)} of the time`}
       </span>
     </div>
   );

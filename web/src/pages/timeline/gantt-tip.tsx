@@ -1,4 +1,4 @@
-import { formatClock, formatDuration } from "@/lib/format";
+import { formatMoment, formatDuration } from "@/lib/format";
 import { RunSwatch } from "@/ui/state";
 import { type Bar, partsOf, unheardS } from "./model";
 import css from "./timeline.module.css";
@@ -26,7 +26,7 @@ export function GanttTip({ bar, x, y, width, now }: GanttTipProps) {
         {bar.run}, steps {bar.from_step}–{bar.to_step}
       </strong>
       <span className="muted">
-        {formatClock(bar.from)} – {bar.to === null ? "now" : formatClock(bar.to)}, {formatDuration(end - bar.from)}
+        {formatMoment(bar.from)} – {bar.to === null ? "now" : formatMoment(bar.to)}, {formatDuration(end - bar.from)}
       </span>
       <PartList parts={parts} unheardS={unheardS(bar)} />
       {bar.outcome !== "trained" && <span>{bar.outcome}</span>}

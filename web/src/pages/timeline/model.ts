@@ -1,6 +1,6 @@
 /** From chunks to what the Gantt draws, finds and tells. Pure. */
 import type { ChunkBar, SlotRow, TimelineRange } from "@/api/timeline";
-import { formatClock, formatDuration, formatPercent, plural } from "@/lib/format";
+import { formatMoment, formatDuration, formatPercent, plural } from "@/lib/format";
 
 export interface Bar extends ChunkBar {
   readonly key: string;
@@ -215,7 +215,7 @@ export function barText(bar: Bar, now: number): string {
   const parts = partsOf(bar, bar.from, Math.max(end, bar.from), now);
   return [
     `${bar.run}, steps ${bar.from_step} to ${bar.to_step} on ${bar.slot}`,
-    `${formatClock(bar.from)} to ${bar.to === null ? "now" : formatClock(bar.to)}, ${formatDuration(end - bar.from)}`,
+    `${formatMoment(bar.from)} to ${bar.to === null ? "now" : formatMoment(bar.to)}, ${formatDuration(end - bar.from)}`,
     `set-up ${formatDuration(parts.setup)}, training ${formatDuration(parts.train)}, evaluation ${formatDuration(parts.evaluate)}`,
     ...(bar.outcome === "trained" ? [] : [bar.outcome]),
   ].join("; ");
