@@ -1,16 +1,24 @@
 import type { Theme } from "@/lib/run-color";
+import { contrast } from "@/lib/contrast";
 import { type Layout, TEXT_SIZE_MIN } from "./layout";
 
 /** One hue, lighter to darker (darker to lighter on dark ground): order is readable without colour vision. */
 export const SCALE: Readonly<Record<Theme, readonly string[]>> = {
-  light: ["#e3ebf6", "#c3d6f0", "#9dbde8", "#73a0dd", "#4a80cf", "#2b60b8", "#1a448f"],
-  dark: ["#1b2635", "#1f3554", "#254878", "#2f5f9f", "#447dc6", "#6ea2e4", "#a5c9fb"],
+  light: ["#e3ebf6", "#c3d6f0", "#9dbde8", "#73a0dd", "#4074c6", "#2b60b8", "#1a448f"],
+  dark: ["#1b2635", "#1f3554", "#254878", "#2f5f9f", "#4781ca", "#6ea2e4", "#a5c9fb"],
 };
 const INK: Readonly<Record<Theme, { text: string; none: string; focus: string; onLow: string; onHigh: string }>> = {
   light: { text: "#5a6372", none: "#87909d", focus: "#1a1f27", onLow: "#1a1f27", onHigh: "#ffffff" },
   dark: { text: "#9ba5b4", none: "#6b7685", focus: "#ffffff", onLow: "#e6e9ee", onHigh: "#0e1116" },
 };
 const FONT = '"Inter Variable", system-ui, sans-serif';
+
+/** What is written on a step: of the two inks the one that stands out more. */
+export function inkOn(step: number, theme: Theme): string {
+  const ground = SCALE[theme][step] as string;
+  const { onLow, onHigh } = INK[theme];
+  return contrast(onHigh, ground) > contrast(onLow, ground) ? onHigh : onLow;
+}
 
 function stepOf(share: number): number {
   return Math.max(0, Math.min(6, Math.floor(share * 7)));
@@ -32,6 +40,7 @@ export function draw(canvas: HTMLCanvasElement, layout: Layout, width: number, t
   ctx.textAlign = "center";
   ctx.textBaseline = "middle";
   const { size } = layout;
+  const onSteps = SCALE[theme].map((_, step) => inkOn(step, theme));
   layout.cells.forEach(({ cell, x, y }, index) => {
     ctx.beginPath();
     ctx.roundRect(x + 0.5, y + 0.5, size - 1, size - 1, Math.min(4, size / 5));
@@ -47,7 +56,7 @@ export function draw(canvas: HTMLCanvasElement, layout: Layout, width: number, t
       ctx.fill();
     }
     if (size >= TEXT_SIZE_MIN) {
-      ctx.fillStyle = step === null ? ink.text : step >= 4 ? ink.onHigh : ink.onLow;
+      ctx.fillStyle = step === null ? ink.text : (onSteps[step] as string);
       ctx.fillText(shortText(cell.text), x + size / 2, y + size / 2 + 0.5);
     }
     if (index === at) {
