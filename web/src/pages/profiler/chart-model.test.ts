@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { Answer, AnswerLine, Note } from "@/api/profiler-query";
 import { runColor } from "@/lib/run-color";
-import { chartModel, markWord, marksOf } from "./chart-model";
+import { chartModel, isCounted, markWord, marksOf } from "./chart-model";
 import { csvOf } from "./csv";
 import { figuresOf, gridded, isSilent } from "./grid";
 import type { PanelSpec } from "./panels";
@@ -109,6 +109,19 @@ describe("a chart", () => {
     expect(
       chartModel({ ...PANEL, unit: "celsius" }, answer([line("gpu:0", [40, 60])]), null, NOTHING, null, "light").rangeY,
     ).toBeUndefined();
+  });
+
+  it("ends at a size that there is where all bytes are 0", () => {
+    const swap = { ...PANEL, metrics: ["swap_used"], unit: "bytes", limit: null };
+    const model = chartModel(swap, answer([line("", [0, 0], { metric: "swap_used" })]), null, NOTHING, null, "light");
+    expect(model.rangeY).toEqual([0, 2 ** 20]);
+  });
+
+  it("has whole ticks where things are counted, and loads are not", () => {
+    const counted = ["samples_lost", "gpu_xid", "load_1m", "gpu_power"].map((name) =>
+      isCounted({ ...PANEL, metrics: [name] }),
+    );
+    expect(counted).toEqual([true, true, false, false]);
   });
 
   it("gives a run's own lines its colour", () => {

@@ -114,6 +114,16 @@ const WHOLE = new Set([
   "swap_share",
   "idle_share",
 ]);
+/** The unit is a count of loads too, and those are means. */
+const COUNTED = new Set(["samples_lost", "gpu_ecc_corrected", "gpu_ecc_uncorrected", "gpu_xid"]);
+
+/** Things that are counted have whole ticks. */
+export function isCounted(panel: PanelSpec): boolean {
+  return panel.metrics.every((name) => COUNTED.has(name));
+}
+
+/** Of an axis of bytes that are all 0: its ticks are sizes that there are. */
+const BYTES_LEAST = 2 ** 20;
 /** A scale from 0 would hide what these do. */
 const FLOATING = new Set(["celsius", "hertz", "seconds", "joules"]);
 
@@ -134,7 +144,7 @@ function rangeOf(
   // A threshold that is not far is worth seeing.
   for (const { value } of thresholds) if (value > max && value <= max * 1.6) max = value;
   if (FLOATING.has(panel.unit) || min < 0) return max > min ? undefined : around(min);
-  return [0, max > 0 ? max * 1.08 : 1];
+  return [0, max > 0 ? max * 1.08 : panel.unit.startsWith("bytes") ? BYTES_LEAST : 1];
 }
 
 /** Around a value that does not change, so that it lies in the middle and the ticks can be told apart. */

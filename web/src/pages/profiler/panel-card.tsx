@@ -15,7 +15,7 @@ import { LineChart } from "@/ui/chart/line-chart";
 import { Menu } from "@/ui/menu";
 import { ErrorNotice } from "@/ui/notice";
 import { Panel } from "@/ui/panel";
-import { type ChartModel, marksOf } from "./chart-model";
+import { type ChartModel, isCounted, marksOf } from "./chart-model";
 import { csvOf } from "./csv";
 import { PanelLegend } from "./panel-legend";
 import type { PanelSpec } from "./panels";
@@ -150,6 +150,7 @@ function Chart({ panel, model, range, marks, highlighted, height, onRange, onHig
       height={height}
       timeX
       binaryY={panel.unit.startsWith("bytes")}
+      wholeY={isCounted(panel)}
       range={range}
       rangeY={model.rangeY}
       onRange={onRange}

@@ -110,6 +110,7 @@ function MetricChart({ group, run, series, marks, look }: MetricChartProps) {
           color: isSecond ? EVAL_INK[theme] : runColor(run.id, theme),
           dash: isSecond ? EVAL_DASH : [],
           width: isSecond ? 2 : 1.5,
+          dotted: metric.startsWith("eval_"),
         };
       }),
     [keys, group, run.id, theme],

@@ -162,6 +162,6 @@ function nearest(xs: readonly number[], x: number): number {
 /** Equal for lines that look the same: then the plot stays and only its data changes. */
 function lookOf(lines: readonly Line[]): string {
   return lines
-    .map((line) => `${line.key} ${line.label} ${line.color} ${line.dash} ${line.width} ${line.alpha}`)
+    .map((line) => `${line.key} ${line.label} ${line.color} ${line.dash} ${line.width} ${line.alpha} ${line.dotted}`)
     .join("|");
 }

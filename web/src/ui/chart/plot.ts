@@ -6,7 +6,7 @@ import { tickTexts } from "@/lib/time-ticks";
 import type { Aligned } from "./align";
 import { marksAt, type TipState } from "./chart-tip";
 import { bringForward } from "./front";
-import { placeWords } from "./words";
+import { type EndWord, placeEnds, placeWords } from "./words";
 
 export interface Line {
   readonly key: string;
@@ -17,6 +17,8 @@ export interface Line {
   readonly alpha?: number;
   /** Drawn, but neither pointed at nor named: the raw values behind a smoothed line. */
   readonly shadow?: boolean;
+  /** Has points whatever the other lines have: what an evaluation measured now and then. */
+  readonly dotted?: boolean;
   /** The key of another line; what lies between the two is tinted. */
   readonly fillTo?: string;
 }
@@ -43,6 +45,8 @@ export interface ChartLook {
   logY?: boolean;
   /** Ticks at powers of two, for sizes in bytes. */
   binaryY?: boolean;
+  /** Ticks at whole numbers, for things that are counted. */
+  wholeY?: boolean;
   /** The axis is of seconds since the epoch; one of neither kind counts steps or samples. */
   timeX?: boolean;
   /** The axis is of seconds that have gone by. */
@@ -99,7 +103,7 @@ export function makePlot(
   theme: Theme,
   setTip: (tip: TipState | null) => void,
 ): uPlot {
-  const { lines, height, logY, binaryY, timeX, durationX, syncKey, data } = props();
+  const { lines, height, logY, binaryY, wholeY, timeX, durationX, syncKey, data } = props();
   const ink = INK[theme];
   const axis = {
     stroke: ink.text,
@@ -130,12 +134,12 @@ export function makePlot(
         ...axis,
         size: (_plot: uPlot, texts: string[] | null) => axisWidth(texts),
         gap: 6,
-        ...(binaryY ? { incrs: BINARY } : {}),
+        ...(binaryY ? { incrs: BINARY } : wholeY ? { incrs: [...WHOLE_STEPS] } : {}),
         ...(logY ? { splits: (_plot, _axis, min, max) => logSplits(min, max), filter: (_plot, splits) => splits } : {}),
         values: (_plot, at) => at.map((y, index) => (props().tickY ?? numberTick)(y, stepAt(at, index))),
       },
     ],
-    series: [{}, ...lines.map(seriesOf)],
+    series: [{}, ...lines.map((line) => seriesOf(line, lines))],
     bands: bandsOf(lines),
     hooks: {
       setSelect: [(plot) => zoomed(plot, props())],
@@ -187,23 +191,36 @@ function bandsOf(lines: readonly Line[]): uPlot.Band[] {
   });
 }
 
-export function seriesOf(line: Line): uPlot.Series {
+export function seriesOf(line: Line, lines: readonly Line[]): uPlot.Series {
   return {
     label: line.label,
     stroke: line.color,
     width: line.width ?? 1.5,
     alpha: line.alpha ?? 1,
     dash: line.dash ? [...line.dash] : undefined,
-    points: { show: (plot, series) => line.width !== 0 && isSparse(plot, series), fill: line.color },
+    points: {
+      show: (plot) => line.width !== 0 && (line.dotted === true || isSparse(plot.data as Aligned, lines)),
+      fill: line.color,
+    },
   };
 }
 
-/** Points are worth showing where a line has few of them. */
-function isSparse(plot: uPlot, series: number): boolean {
-  const values = plot.data[series] as ArrayLike<unknown>;
+const FEW = 40;
+const sparse = new WeakMap<Aligned, boolean>();
+
+/** Points are worth showing where lines have few of them: all lines of a chart or none. Every line asks, so the answer is kept. */
+export function isSparse(data: Aligned, lines: readonly Line[]): boolean {
+  const known = sparse.get(data);
+  if (known !== undefined) return known;
+  const found = lines.every((line, index) => line.width === 0 || line.dotted || hasFew(data[index + 1]));
+  sparse.set(data, found);
+  return found;
+}
+
+function hasFew(values: ArrayLike<unknown> = []): boolean {
   let known = 0;
-  for (let index = 0; index < values.length && known < 40; index += 1) if (values[index] != null) known += 1;
-  return known < 40;
+  for (let index = 0; index < values.length && known < FEW; index += 1) if (values[index] != null) known += 1;
+  return known < FEW;
 }
 
 function shownX(range: readonly [number, number] | null | undefined, min: number, max: number): uPlot.Range.MinMax {
@@ -267,25 +284,42 @@ function drawMarks(plot: uPlot, props: PlotProps, ink: Ink): void {
   const marks = props.marks ?? [];
   const lines = marks.map((mark) => Math.round(plot.valToPos(mark.at, "x", true)));
   const words = marks.map((mark, index) => ({ at: lines[index] as number, width: ctx.measureText(mark.text).width }));
-  const places = placeWords(words, left, left + width, 4 * devicePixelRatio);
+  const [gap, rowPx, right] = [4 * devicePixelRatio, 14 * devicePixelRatio, left + width];
+  const base = top + 12 * devicePixelRatio;
+  const ends = endsOf(plot, props, ink);
+  const starts = placeEnds(ends, right, gap, rowPx);
+  const edge = Math.min(right, ...starts.filter((_, index) => Math.abs((ends[index] as End).y - base) < rowPx));
+  const places = placeWords(words, left, right, gap, edge);
   marks.forEach((mark, index) => {
     const x = lines[index] as number;
     strokeLine(ctx, mark.color ?? ink.mark, x, top, x, top + height);
   });
   marks.forEach((mark, index) => {
     const place = places[index] ?? null;
-    if (place !== null) drawWord(ctx, mark.text, place, top + 12 * devicePixelRatio, mark.color ?? ink.text, ink.halo);
+    if (place !== null) drawWord(ctx, mark.text, place, base, mark.color ?? ink.text, ink.halo);
   });
-  for (const threshold of props.thresholds ?? []) {
-    const y = Math.round(plot.valToPos(threshold.value, "y", true));
-    if (y < top || y > top + height) continue;
-    strokeLine(ctx, threshold.color ?? ink.mark, left, y, left + width, y);
-    // Below its line where there is no room above.
-    const above = y - top > 14 * devicePixelRatio;
-    const base = y + (above ? -4 : 12) * devicePixelRatio;
-    drawWord(ctx, threshold.text, left + 4 * devicePixelRatio, base, threshold.color ?? ink.text, ink.halo);
-  }
+  for (const { lineY, lineColor } of ends) strokeLine(ctx, lineColor, left, lineY, right, lineY);
+  ends.forEach(({ text, y, color }, index) => drawWord(ctx, text, starts[index] as number, y, color, ink.halo));
   ctx.restore();
+}
+
+interface End extends EndWord {
+  readonly text: string;
+  readonly color: string;
+  readonly lineY: number;
+  readonly lineColor: string;
+}
+
+/** The thresholds in sight, each with its word above its line, or below where there is no room above. */
+function endsOf(plot: uPlot, { thresholds }: PlotProps, ink: Ink): End[] {
+  const { top, height } = plot.bbox;
+  return (thresholds ?? []).flatMap(({ value, text, color }) => {
+    const lineY = Math.round(plot.valToPos(value, "y", true));
+    if (lineY < top || lineY > top + height) return [];
+    const y = lineY + (lineY - top > 14 * devicePixelRatio ? -4 : 12) * devicePixelRatio;
+    const { width } = plot.ctx.measureText(text);
+    return [{ text, y, width, lineY, color: color ?? ink.text, lineColor: color ?? ink.mark }];
+  });
 }
 
 function drawWord(
