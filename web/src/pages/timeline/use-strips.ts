@@ -35,7 +35,7 @@ export function useStrips(range: TimeRange, slots: readonly SlotRow[]): Strips {
     () => ({
       bySlot: stripsOf(slots.length <= STRIPS_MAX ? each : undefined),
       mean: all?.series[0],
-      label: hasGpus ? "Mean GPU utilisation" : "Mean training share",
+      label: hasGpus ? "Mean GPU utilisation" : "Mean share of training and evaluation",
     }),
     [each, all, hasGpus, slots.length],
   );
