@@ -37,7 +37,8 @@ export function formatPercent(share: Maybe): string {
   return known(share) ? `${Math.round(share * 100)} %` : NONE;
 }
 
-const SIZES = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+/** Of the powers of 1024. */
+export const SIZES = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
 export function formatBytes(value: Maybe): string {
   if (!known(value)) return NONE;

@@ -1,5 +1,5 @@
 /** Values of the catalog's units as people read them. Pure. */
-import { formatBytes, formatNumber, NONE } from "@/lib/format";
+import { formatBytes, formatNumber, NONE, SIZES } from "@/lib/format";
 import { numberTick, rounded, siTick } from "@/lib/ticks";
 
 type Maybe = number | null | undefined;
@@ -33,8 +33,6 @@ export function formatValue(value: Maybe, unit: string): string {
       return formatNumber(value);
   }
 }
-
-const SIZES = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
 /** The same on an axis: as exact as the distance to the next tick asks for. */
 export function formatTick(value: number, unit: string, step: number): string {
