@@ -3,6 +3,7 @@ import { Toggle } from "@base-ui/react/toggle";
 import { ToggleGroup } from "@base-ui/react/toggle-group";
 import type { ComponentProps, ReactNode } from "react";
 import { cx } from "@/lib/cx";
+import { decimalsOf } from "@/lib/ticks";
 import css from "./ui.module.css";
 
 export function Input({ className, ...rest }: ComponentProps<"input">) {
@@ -74,6 +75,32 @@ export function Check({ label, checked, onChange }: { label: string; checked: bo
     <label className={css.inline}>
       <input type="checkbox" checked={checked} onChange={(event) => onChange(event.target.checked)} />
       {label}
+    </label>
+  );
+}
+
+interface SliderProps {
+  label: string;
+  value: number;
+  max: number;
+  step: number;
+  onChange(value: number): void;
+}
+
+/** A number from 0 on, which stands beside it. */
+export function Slider({ label, value, max, step, onChange }: SliderProps) {
+  return (
+    <label className={cx(css.inline, css.slider)}>
+      {label}
+      <input
+        type="range"
+        min={0}
+        max={max}
+        step={step}
+        value={value}
+        onChange={(event) => onChange(Number(event.target.value))}
+      />
+      <output>{value.toFixed(decimalsOf(step))}</output>
     </label>
   );
 }

@@ -8,7 +8,7 @@ import { plural } from "@/lib/format";
 import { flagCodec, numberCodec, rangeCodec, textCodec, useUrlState } from "@/lib/url-state";
 import { allowed } from "@/ops/allowed";
 import { CloneDialog } from "@/ops/clone-dialog";
-import { Check, Segmented } from "@/ui/field";
+import { Check, Segmented, Slider } from "@/ui/field";
 import { Button } from "@/ui/button";
 import { toast } from "@/ui/toasts";
 import type { XAxis } from "./curve-model";
@@ -82,18 +82,7 @@ export const CurvePanels = memo(function CurvePanels({ experiment, runs, nothing
             setAxis(next);
           }}
         />
-        <label className={css.slider}>
-          Smoothing
-          <input
-            type="range"
-            min={0}
-            max={0.99}
-            step={0.01}
-            value={smoothing}
-            onChange={(event) => setSmoothing(Number(event.target.value))}
-          />
-          <output>{smoothing.toFixed(2)}</output>
-        </label>
+        <Slider label="Smoothing" value={smoothing} max={0.99} step={0.01} onChange={setSmoothing} />
         <Check label="Log scale" checked={isLog} onChange={setLog} />
         {range && <Button onClick={() => setRange(null)}>Reset zoom</Button>}
         {view.only.length > 0 ? (

@@ -8,7 +8,7 @@ import { flagCodec, numberCodec, rangeCodec, useUrlState } from "@/lib/url-state
 import { align } from "@/ui/chart/align";
 import { type Line, LineChart, type Mark } from "@/ui/chart/line-chart";
 import { Button } from "@/ui/button";
-import { Check } from "@/ui/field";
+import { Check, Slider } from "@/ui/field";
 import { Empty, Panel } from "@/ui/panel";
 import { curvesOf, groupsOf, type MetricGroup } from "./metric-groups";
 import css from "./run.module.css";
@@ -50,17 +50,7 @@ export function CurvesPanel({ run }: { run: RunView }) {
       flush
       actions={
         <>
-          <label className={css.slider}>
-            Smoothing
-            <input
-              type="range"
-              min={0}
-              max={0.99}
-              step={0.01}
-              value={smoothing}
-              onChange={(event) => setSmoothing(Number(event.target.value))}
-            />
-          </label>
+          <Slider label="Smoothing" value={smoothing} max={0.99} step={0.01} onChange={setSmoothing} />
           <Check label="Log scale" checked={isLog} onChange={setLog} />
           {range && <Button onClick={() => setRange(null)}>All steps</Button>}
         </>
