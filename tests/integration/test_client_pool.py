@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,7 @@ class World:
     """A host's pool and one client's."""
 
     host: DiskStore
+    open_pool: Callable[[], ClientPool]
     pool: ClientPool
     directory: Path
     places: dict[Digest, list[tuple[str, str]]] = field(default_factory=dict)
@@ -54,6 +55,11 @@ class World:
         (folder / "part.bin").write_bytes((name.encode() * size_bytes)[:size_bytes])
         digest, _ = ingest_folder(store or self.host, "test", folder)
         return digest
+
+    async def restart(self) -> None:
+        """The client's process ends and begins again."""
+        await self.pool.close()
+        self.pool = self.open_pool()
 
     def snapshot(self, step: int) -> RangeTrained:
         folder = self.directory / f"snap-{step}"
@@ -78,13 +84,16 @@ async def world(directory: Path, budget_bytes: int = 1 << 40) -> AsyncIterator[W
 
     client = directory / "client"
     client.mkdir()
-    remote = PoolClient(retry=RetryPolicy(attempts=2, first_delay_s=0.01))
-    pool = ClientPool(client, ClientName("a"), remote, Source(url), locate, budget_bytes)
-    made = World(host, pool, directory, url=url)
+
+    def open_pool() -> ClientPool:
+        remote = PoolClient(retry=RetryPolicy(attempts=2, first_delay_s=0.01))
+        return ClientPool(client, ClientName("a"), remote, Source(url), locate, budget_bytes)
+
+    made = World(host, open_pool, open_pool(), directory, url=url)
     try:
         yield made
     finally:
-        await pool.close()
+        await made.pool.close()
         await runner.cleanup()
         host.close()
 
@@ -248,6 +257,32 @@ async def test_what_is_only_here_never_makes_room(tmp_path: Path) -> None:
         w.pool.release("g1")
         await w.pool.unpack("g2", w.make("base"))
         assert not missing(w.pool.store, kept.manifest)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("replicate", [False, True])
+async def test_a_checkpoint_made_here_keeps_what_it_shares_with_one_that_came_in(tmp_path: Path, replicate: bool, restarted: bool) -> None:
+    """Two runs' checkpoints of a step have the same random state."""
+
+    def folder(name: str) -> Path:
+        made = tmp_path / name
+        made.mkdir()
+        (made / "weights").write_bytes(name.encode() * 100)
+        (made / "rng").write_bytes(b"rng")
+        return made
+
+    async with world(tmp_path, budget_bytes=350) as w:
+        snapshot = RangeTrained(RunId("r1"), 1, 20, str(folder("own")), Digest("a" * 64), (), 0.1, 0.0, 0.0)
+        own = (await w.pool.store_checkpoint("g1", snapshot, replicate=replicate)).manifest
+        other, _ = ingest_folder(w.host, "checkpoint", folder("other"))
+        w.pool.release("g1")
+        if restarted:
+            await w.restart()
+        await w.pool.unpack("g2", other)
+        w.pool.release("g2")
+        await w.pool.unpack("g3", w.make("base"))
+        assert not missing(w.pool.store, own)
+        assert missing(w.pool.store, other) == [other]
 
 
 async def test_a_sweep_spares_roots_pins_and_what_is_young(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from gswarm.client.agent_events import InputDirs
 from gswarm.datapool.disk import DiskStore
-from gswarm.datapool.manifest import Manifest, ingest_folder, manifest_entries, materialise, missing, reachable
+from gswarm.datapool.manifest import Manifest, ingest_folder, is_manifest, load_manifest, manifest_entries, materialise, missing, reachable
 from gswarm.datapool.refs import Pins
 from gswarm.datapool.sweep import sweep
 from gswarm.datapool.transfer import PoolClient, Source
@@ -87,8 +87,6 @@ class ClientPool:
         self._on_damaged = on_damaged
         self._unpacked: dict[Digest, _Unpacked] = {}
         """The one that was not used longest comes first."""
-        self._only_here: set[Digest] = set()
-        """Blobs of checkpoints that are not replicated."""
         self._locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
 
     async def close(self) -> None:
@@ -143,8 +141,10 @@ class ClientPool:
         absent = await asyncio.to_thread(missing, self.store, digest)
         if not absent:
             return set()
+        # Which entries a manifest names is known only when it has come.
+        before = await asyncio.to_thread(lambda: set(self.store.digests())) if digest in absent else set[Digest]()
         manifest = await self._patiently(f"fetch {digest[:12]}", lambda: self._fetch(digest))
-        return {digest, *(entry.digest for entry in manifest.entries)} if digest in absent else set(absent)
+        return {digest, *(entry.digest for entry in manifest.entries)} - before if digest in absent else set(absent)
 
     async def _fetch(self, digest: Digest) -> Manifest:
         places = (await self._locate([digest])).get(digest, [])
@@ -170,12 +170,9 @@ class ClientPool:
         meta = (("run", str(snapshot.run)), ("step", str(snapshot.reached_step)))
         folder = Path(snapshot.snapshot_dir)
         digest, manifest = await asyncio.to_thread(lambda: ingest_folder(self.store, "checkpoint", folder, meta, move=True))
-        blobs = {digest, *(entry.digest for entry in manifest.entries)}
-        self.pins.pin(blobs, owner)
+        self.pins.pin({digest, *(entry.digest for entry in manifest.entries)}, owner)
         if replicate:
             await self.push(digest)
-        else:
-            self._only_here |= blobs
         return Checkpoint(
             manifest=digest,
             step=snapshot.reached_step,
@@ -206,7 +203,6 @@ class ClientPool:
             del self._unpacked[digest]
             await asyncio.to_thread(shutil.rmtree, self._cache / digest, ignore_errors=True)
         swept = await asyncio.to_thread(sweep, self.store, kept, self.pins, time.time())
-        self._only_here.difference_update(swept.digests)
         if swept.digests:
             logger.info("swept %d blobs, %d bytes", len(swept.digests), swept.freed_bytes)
 
@@ -217,12 +213,26 @@ class ClientPool:
                 return
             unpacked = self._unpacked.pop(idle)
             logger.info("%s leaves the cache, %d bytes", idle, unpacked.size_bytes)
-            await asyncio.to_thread(self._evict, idle, unpacked.fetched - self._only_here)
+            came_in = unpacked.fetched.union(*(other.fetched for other in self._unpacked.values()))
+            await asyncio.to_thread(self._evict, idle, unpacked.fetched, came_in)
 
-    def _evict(self, digest: Digest, blobs: set[Digest]) -> None:
+    def _evict(self, digest: Digest, blobs: set[Digest], came_in: set[Digest]) -> None:
         shutil.rmtree(self._cache / digest, ignore_errors=True)
-        for blob in sorted(blobs):
+        for blob in sorted(blobs - self._made_here(came_in)):
             self.pins.if_unpinned(blob, lambda blob=blob: self.store.delete(blob))  # type: ignore[misc]
+
+    def _made_here(self, came_in: set[Digest]) -> set[Digest]:
+        """What checkpoints need that did not come from elsewhere: the plan counts on this client for them, and nobody else may have them.
+
+        Read from the store, so that it is known after a restart too; what came in before that counts until it is swept.
+        """
+        needed: set[Digest] = set()
+        for digest in self.store.digests():
+            if digest not in came_in:
+                with contextlib.suppress(NotFoundError, CorruptDataError):
+                    if is_manifest(self.store, digest) and (manifest := load_manifest(self.store, digest)).kind == "checkpoint":
+                        needed |= {digest, *(entry.digest for entry in manifest.entries)}
+        return needed
 
     async def _patiently(self, what: str, action: Callable[[], Awaitable[T]]) -> T:
         """Tries again for as long as the other side cannot be reached, and a few times while nobody has intact bytes."""

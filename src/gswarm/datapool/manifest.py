@@ -21,6 +21,7 @@ __all__ = [
     "Entry",
     "Manifest",
     "ingest_folder",
+    "is_manifest",
     "load_manifest",
     "manifest_entries",
     "materialise",
@@ -64,6 +65,12 @@ def _read_checked(store: BlobStore, digest: Digest) -> bytes:
     if blake3(data).hexdigest() != digest:
         raise CorruptDataError(f"blob {digest} is corrupt", "run `gswarm data verify`, then fetch it again")
     return data
+
+
+def is_manifest(store: BlobStore, digest: Digest) -> bool:
+    """Whether the blob begins like a manifest. Raises NotFoundError."""
+    with storage_errors(f"read blob {digest}"), store.open(digest) as file:
+        return file.read(len(PREFIX)) == PREFIX
 
 
 def manifest_entries(store: BlobStore, digest: Digest) -> list[Digest]:
