@@ -15,6 +15,7 @@ from gswarm.domain.samples import DeviceInfo, DeviceProcess, SampleBatch, Sample
 from gswarm.profiler.store import compaction, known, parquet_store, subjects
 from gswarm.profiler.store.compaction import DAMAGED, Folder
 from gswarm.profiler.store.parquet_store import ParquetSampleStore
+from gswarm.profiler.store.rows import US
 from gswarm.profiler.store.sample_store import SampleQuery
 from gswarm.profiler.store.store_limits import StoreLimits
 from sample_kit import T0, A, B, Now, batch, columns, open_store
@@ -321,3 +322,22 @@ def test_memory_holds_the_newest_tables_only(tmp_path: Path) -> None:
     assert powers(store) == [1.0, 2.0, 3.0, 4.0]
     assert store._cache._bytes <= 2 * row_bytes
     store.close()
+
+
+def test_a_clock_that_drifts_for_a_day_moves_nothing_that_was_before() -> None:
+    clock, day_s, drift = known.Clock(), 86_400, 20e-6
+    for second in range(0, day_s, 10):
+        clock.measured(second * US, drift * second, 0.0005)
+    assert len(clock.from_us) <= known.SHIFTS_PER_CLIENT_MAX
+    at_s = np.arange(0, day_s, 600)
+    off_s = np.abs(clock.shifts(at_s * US) / US - drift * at_s)
+    assert off_s.max() < 2 * drift * day_s / known.SHIFTS_PER_CLIENT_MAX + 0.002
+
+
+def test_an_hour_with_a_wrong_clock_is_remembered_over_noise() -> None:
+    clock = known.Clock()
+    for second in range(0, 3_600, 10):
+        clock.measured(second * US, 30.0, 0.001)
+    for second in range(3_600, 86_400, 10):
+        clock.measured(second * US, 0.0012 if second % 20 else 0.0008, 0.001)
+    assert (clock.shifts(np.array([1_800, 50_000]) * US) / US).tolist() == pytest.approx([30.0, 0.0], abs=0.0013)

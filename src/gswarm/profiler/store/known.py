@@ -68,11 +68,14 @@ class Clock:
         shift_us = round(offset_s * US) if abs(offset_s) > error_s else 0
         place = bisect_right(self.from_us, at_us)
         in_force = self.shift_us[max(place - 1, 0)] if self.shift_us else 0
-        if abs(shift_us - in_force) <= max(error_s, SHIFT_STEP_MIN_S) * US and not (shift_us == 0 and in_force):
+        if abs(shift_us - in_force) <= max(error_s, SHIFT_STEP_MIN_S) * US:
             return
         self.from_us.insert(place, at_us)
         self.shift_us.insert(place, shift_us)
-        del self.from_us[:-SHIFTS_PER_CLIENT_MAX], self.shift_us[:-SHIFTS_PER_CLIENT_MAX]
+        if len(self.from_us) > SHIFTS_PER_CLIENT_MAX:
+            # The step that tells least goes, wherever it is: what was long ago must not move in time.
+            least = int(np.argmin(np.abs(np.diff(self.shift_us)))) + 1
+            del self.from_us[least], self.shift_us[least]
 
     def shifts(self, at_us: Times) -> NDArray[np.int64]:
         """For each time what to add to it."""
