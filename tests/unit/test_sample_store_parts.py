@@ -97,10 +97,11 @@ def test_clients_devices_and_names_have_limits(tmp_path: Path, monkeypatch: pyte
     store = open_store(tmp_path / "s")
     devices = (DeviceInfo("gpu:0", "gpu", "one"), DeviceInfo("gpu:1", "gpu", "two"))
     store.append(A, batch(1, GPU, columns("gpu:1", [0], {"gpu_power": [5.0]}), devices=devices))
-    store.append(B, batch(1, columns("gpu:0", [0], {"gpu_power": [7.0]})))
+    with pytest.raises(StorageError, match="of 1 clients already"):
+        store.append(B, batch(1, columns("gpu:0", [0], {"gpu_power": [7.0]})))  # not acknowledged: it stays in the client's spool
     assert powers(store) == [100.0, 200.0, 300.0]
     assert [device.name for _, device, _ in store.devices()] == ["one"]
-    assert store.counts.refused == 3
+    assert store.counts.refused == 2
     store.close()
 
 

@@ -116,6 +116,8 @@ class ParquetSampleStore:
             if self._known.has(client, batch.spool, batch.seq):
                 self.counts.duplicates += 1
                 return
+            if client not in self._known.spools and len(self._known.spools) >= CLIENTS_MAX:
+                raise StorageError(f"the sample store has samples of {CLIENTS_MAX} clients already", "use names of clients again")
             self._make_room()
             self._log.append(payload)
             self._take(client, batch, columns)
@@ -151,9 +153,6 @@ class ParquetSampleStore:
         head, counts = self._head, self.counts
         if head.opened_s is None:
             head.opened_s = self._clock()
-        if client not in self._known.spools and len(self._known.spools) >= CLIENTS_MAX:
-            counts.refused += sum(column.values.size for column in columns)
-            return
         self._known.add(client, batch.spool, batch.seq)
         counts.batches += 1
         seen_s = max((int(column.at_us[-1]) for column in columns), default=0) / US
