@@ -71,7 +71,7 @@ class Host:
         return self._transport.call("DELETE", f"/tokens/{_part(token_id)}")
 
     def audit(self, kind: str = "writes", limit: int = 1000) -> list[Json]:
-        """Who changed what (``writes``), or who was not let in (``refusals``): the newest ``limit``, newest first."""
+        """Who changed what (``writes``), or who was not let in and what was refused (``refusals``): the newest ``limit``, newest first."""
         return self._newest("/audit", limit, kind=kind)
 
     def events(self, after: int | None = None, give_up_after_s: float = EVENTS_GIVE_UP_S, about: About | None = None) -> Iterator[Json]:

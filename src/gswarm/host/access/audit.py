@@ -1,6 +1,7 @@
-"""Who did what, from where, with what outcome: every write that was asked for and everybody who was refused.
+"""Who did what, from where, with what outcome: every change that was made, and everything that was refused.
 
-Two logs, so that strangers who knock cannot push out what people did. Both are files of bounded size that are only appended to.
+Two logs, so that nobody who is refused again and again pushes out what people did. Both are files of bounded size,
+only appended to.
 When the disk refuses a record, further writes are refused before they do anything until there is room again (docs/adr/0009).
 """
 
@@ -120,7 +121,7 @@ class AuditLog:
                 raise StorageError("the audit log cannot be written, so nothing may be changed", "free space on the host's disk")
 
     async def write(self, record: Record, key: str | None = None, was_known: bool = False) -> None:
-        """Records a write that is done or was refused.
+        """Records a write that is done or has failed.
 
         Args:
             key: the request's Idempotency-Key, where it has one.
@@ -140,7 +141,7 @@ class AuditLog:
         await self._append(AuditKind.WRITES, record)
 
     async def refuse(self, record: Record) -> None:
-        """Records that somebody was not let in; bounded in its rate."""
+        """Records that somebody was not let in, or what was asked for was refused; bounded in its rate."""
         now_s = self._clock()
         self._budget = min(self._budget + max(0.0, now_s - self._budget_at_s) * REFUSALS_PER_S, float(REFUSALS_BURST))
         self._budget_at_s = now_s

@@ -91,11 +91,13 @@ class Logins:
                 self._keep()
         return login.token_id
 
-    def end(self, digest: str) -> None:
-        """Idempotent."""
+    def end(self, digest: str) -> bool:
+        """Idempotent. Whether the login had not ended before."""
         with self._mutex:
-            if self._logins.pop(digest, None) is not None:
-                self._keep()
+            if self._logins.pop(digest, None) is None:
+                return False
+            self._keep()
+            return True
 
     def end_of_token(self, token_id: str) -> None:
         """Ends every login that was made with a token. Never waits for the disk: the token's own end is there, and opens no door."""

@@ -119,10 +119,9 @@ class Gate:
         login_id = await asyncio.to_thread(self._logins.begin, caller.token_id)
         return login_id, replace(caller, login=digest_of(login_id))
 
-    async def log_out(self, caller: Caller) -> None:
-        """Ends the login that the caller came with, if there is one. Its token is not ended by this."""
-        if caller.login is not None:
-            await asyncio.to_thread(self._logins.end, caller.login)
+    async def log_out(self, caller: Caller) -> bool:
+        """Ends the login that the caller came with, if there is one, and says whether. Its token is not ended by this."""
+        return caller.login is not None and await asyncio.to_thread(self._logins.end, caller.login)
 
     @contextmanager
     def inside(self, caller: Caller) -> Iterator[Visit]:

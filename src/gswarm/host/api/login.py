@@ -22,9 +22,9 @@ async def log_in(request: Request, response: Response, gate: GateDep, note: Note
     return _view(caller)
 
 
-async def log_out(response: Response, gate: GateDep, streams: StreamsDep, caller: CallerDep) -> models.PrincipalView:
+async def log_out(response: Response, gate: GateDep, streams: StreamsDep, note: Note, caller: CallerDep) -> models.PrincipalView:
     """End the login that the cookie names, and its event streams. A token is not ended by this."""
-    await gate.log_out(caller)
+    note.changed_nothing = not await gate.log_out(caller)
     streams.look_again(caller.token_id)
     for name in COOKIES:
         response.delete_cookie(name, secure=name == COOKIES[0], httponly=True, samesite="strict")

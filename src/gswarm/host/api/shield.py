@@ -65,6 +65,8 @@ class RequestNote:
     key: RequestId | None = None
     was_known: bool = False
     """The key had taken effect before."""
+    changed_nothing: bool = False
+    """By design: what was asked for was so already."""
     detail: str = ""
     caller: Caller | None = None
     visit: Visit | None = None
@@ -205,9 +207,10 @@ class Shield:
 
     async def _record(self, scope: Scope, matching: Rule, note: RequestNote, status: int) -> None:
         caller = note.caller
-        # What strangers try has a log of its own, also where they were refused for another reason.
-        is_refusal = status in _REFUSALS or (caller is None and status >= 400 and matching.is_write)
-        if not is_refusal and not matching.is_write:
+        is_write = matching.is_write and not note.changed_nothing
+        # What was refused has a log of its own, whoever asked: nobody pushes out what people did without doing much.
+        is_refusal = status in _REFUSALS or (is_write and (400 <= status < 500 or (caller is None and status >= 400)))
+        if not is_refusal and not is_write:
             return
         record = Record(
             at_s=self._clock(),
