@@ -24,7 +24,7 @@ from gswarm.domain.printable import printable
 from gswarm.domain.strict_json import DEPTH_MAX, check_text, load_json
 from gswarm.host.access import logins as logins_module
 from gswarm.host.access.door import Visits
-from gswarm.host.access.logins import IDLE_MAX_S, LIFE_MAX_S, LOGINS_PER_TOKEN_MAX, Logins, digest_of
+from gswarm.host.access.logins import BEGUN_PER_HOUR_MAX, IDLE_MAX_S, LIFE_MAX_S, LOGINS_PER_TOKEN_MAX, Logins, digest_of
 from gswarm.host.api.gate import Caller, Gate
 from gswarm.host.api.names import AllowedNames
 from gswarm.host.api.throttle import FAILURES_MAX, FailureThrottle
@@ -220,6 +220,19 @@ def test_logins_are_bounded_by_token_and_in_all(monkeypatch: pytest.MonkeyPatch)
     clock.time_s += IDLE_MAX_S
     logins.begin("t3")
     assert len(logins) == 1, "what has ended makes room"
+
+
+def test_a_token_that_logs_in_and_out_all_the_time_has_to_wait() -> None:
+    clock = Time()
+    logins = Logins(clock)
+    for _ in range(BEGUN_PER_HOUR_MAX):
+        logins.end(digest_of(logins.begin("t1")))
+        clock.time_s += 1.0
+    with pytest.raises(LimitError, match="within an hour"):
+        logins.begin("t1")
+    logins.begin("t2")
+    clock.time_s += 3600.0 - BEGUN_PER_HOUR_MAX
+    logins.begin("t1")
 
 
 # ---- bodies ------------------------------------------------------------------------------------------------------------------

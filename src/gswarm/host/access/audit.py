@@ -1,8 +1,8 @@
 """Who did what, from where, with what outcome: every change that was made, and everything that was refused.
 
-Two logs, so that nobody who is refused again and again pushes out what people did. Both are files of bounded size,
-only appended to.
-When the disk refuses a record, further writes are refused before they do anything until there is room again (docs/adr/0009).
+Two logs, so that nobody who is refused again and again pushes out what people did. Both are files of bounded size that are
+only appended to. When the disk refuses a record, further writes are refused before they do anything until there is room again
+(docs/adr/0009).
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import hashlib
 import logging
 import secrets
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ LIFE_MAX_S = 7 * 86400.0
 LOGINS_MAX = 2_000
 LOGINS_PER_TOKEN_MAX = 20
 """One more ends the token's oldest."""
+BEGUN_PER_HOUR_MAX = 100
+"""By one token. Each is a record of the audit log, and must not push out what others did there."""
 SEEN_KEPT_S = 600.0
 """A use is on disk so much later at the latest."""
 
@@ -52,6 +55,8 @@ class Logins:
         self._mutex = threading.Lock()
         self._logins: dict[str, _Login] = {} if path is None else _load(path)
         self._kept_s = clock()
+        self._begun_s: dict[str, deque[float]] = {}
+        """When each token's newest logins began."""
 
     def __len__(self) -> int:
         return len(self._logins)
@@ -60,11 +65,14 @@ class Logins:
         """A new login; its id, 256 random bits, goes into the cookie.
 
         Raises:
-            LimitError: too many are logged in.
+            LimitError: too many are logged in, or too many began with this token within an hour.
         """
         login_id = secrets.token_urlsafe(32)
         with self._mutex:
             now_s = self._clock()
+            begun_s = self._begun_s.setdefault(token_id, deque(maxlen=BEGUN_PER_HOUR_MAX))
+            if len(begun_s) == BEGUN_PER_HOUR_MAX and now_s - begun_s[0] < 3600.0:
+                raise LimitError(f"{BEGUN_PER_HOUR_MAX} logins began with this token within an hour", "a program sends the token itself")
             self._drop(lambda login: _is_over(login, now_s))
             of_token = [key for key, login in self._logins.items() if login.token_id == token_id]
             if len(of_token) >= LOGINS_PER_TOKEN_MAX:
@@ -72,6 +80,7 @@ class Logins:
             elif len(self._logins) >= LOGINS_MAX:
                 raise LimitError(f"{LOGINS_MAX} logins are open", "log out elsewhere, or try again later")
             self._logins[digest_of(login_id)] = _Login(token_id, now_s, now_s)
+            begun_s.append(now_s)
             self._keep()
         return login_id
 
@@ -102,6 +111,7 @@ class Logins:
     def end_of_token(self, token_id: str) -> None:
         """Ends every login that was made with a token. Never waits for the disk: the token's own end is there, and opens no door."""
         with self._mutex:
+            self._begun_s.pop(token_id, None)
             self._drop(lambda login: login.token_id == token_id)
 
     def _drop(self, is_meant: Callable[[_Login], bool]) -> None:
