@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -11,8 +11,10 @@ from gswarm.datapool.store import BlobStore, Ingest
 from gswarm.domain.errors import ConflictError, UnavailableError
 from gswarm.domain.ids import Digest
 
-UPLOADS_MAX = 64
+UPLOADS_MAX = 128
 """How many uploads are open or kept at a time; the one that was idle longest makes room for a new one."""
+CALLER_SHARE = 4
+"""One caller may have this part of them: otherwise one that never ends its uploads would keep out everybody."""
 
 
 @dataclass(slots=True)
@@ -30,6 +32,7 @@ class Uploads:
     def __init__(self, store: BlobStore, uploads_max: int = UPLOADS_MAX) -> None:
         self._store = store
         self._uploads_max = uploads_max
+        self._caller_max = max(1, uploads_max // CALLER_SHARE)
         self._busy: set[tuple[str, Digest]] = set()
         # The one that was idle longest comes first.
         self._kept: dict[tuple[str, Digest], Upload] = {}
@@ -51,7 +54,7 @@ class Uploads:
 
         Raises:
             ConflictError: another request is writing it, or ``offset`` is not where it ends.
-            UnavailableError: too many uploads at once.
+            UnavailableError: too many uploads at once, in all or by this caller.
         """
         key = (caller, digest)
         here = self.offset(caller, digest)
@@ -59,6 +62,8 @@ class Uploads:
             raise ConflictError(f"the upload cannot go on at {offset}", f"{here} bytes of it are here")
         if len(self._busy) >= self._uploads_max:
             raise UnavailableError(f"{self._uploads_max} uploads are running", "try again later")
+        if len(_of(caller, self._busy)) >= self._caller_max:
+            raise UnavailableError(f"{self._caller_max} uploads of {caller} are running", "try again when one of them is over")
         self._busy.add(key)
         try:
             upload = await self._take(key, again=offset == 0)
@@ -77,11 +82,18 @@ class Uploads:
         if upload is not None and not again:
             return upload
         surplus = [upload] if upload is not None else []
+        own = _of(key[0], self._kept)
+        while own and len(_of(key[0], self._busy)) + len(own) > self._caller_max:
+            surplus.append(self._kept.pop(own.pop(0)))
         while len(self._busy) + len(self._kept) > self._uploads_max:
             surplus.append(self._kept.pop(next(iter(self._kept))))
         for old in surplus:
             await _discard(old)
         return Upload(self._store.ingest())
+
+
+def _of(caller: str, uploads: Iterable[tuple[str, Digest]]) -> list[tuple[str, Digest]]:
+    return [key for key in uploads if key[0] == caller]
 
 
 async def _discard(upload: Upload) -> None:
