@@ -15,6 +15,7 @@ from host_rig import LEASE_TIMEOUT_S, FakeClient, Rig, rig
 from host_support import checkpoint, registered, run_size, submitted
 
 from gswarm.datapool.manifest import load_manifest
+from gswarm.domain.errors import StorageError
 from gswarm.domain.ids import HOST_HOLDER, ClientName, Digest, RequestId
 from gswarm.domain.messages import (
     Ack,
@@ -176,6 +177,28 @@ async def test_a_slow_disk_of_the_host_costs_no_client_its_leases(tmp_path: Path
         assert (await answer(client, 3)).accepted
         assert host.state.clients[A].state is ClientState.READY
         assert host.state.runs[grant.run].position == 5
+
+
+async def test_a_pool_that_cannot_be_written_ends_no_session(tmp_path: Path, monkeypatch: Any) -> None:
+    """The client sends the checkpoint again, and hears of the disk there."""
+    async with rig(tmp_path) as host:
+        client = await host.connected("a")
+        grant = await granted(host, client)
+        client.send(trained(grant))
+        await answer(client, 2)
+        manifest = host.put_checkpoint("c5")
+
+        def renew(_digest: Digest) -> bool:
+            raise StorageError("cannot renew a blob: Read-only file system", "remount it")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(host.store, "renew", renew)
+            client.send(committed(grant, manifest))
+            refused = await answer(client, 3)
+        assert (refused.accepted, refused.error_code) == (False, INCOMPLETE)
+        assert refused.message.startswith("on the host: cannot renew a blob")
+        client.send(committed(grant, manifest, seq=4))
+        assert (await answer(client, 4)).accepted
 
 
 async def test_the_second_copy_is_found_when_the_hosts_own_is_gone(tmp_path: Path) -> None:

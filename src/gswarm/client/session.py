@@ -20,7 +20,7 @@ from gswarm.domain.errors import (
     UnauthenticatedError,
     UnavailableError,
 )
-from gswarm.domain.messages import ClientMessage, Goodbye, Heartbeat, HostMessage, Register, Registered
+from gswarm.domain.messages import Ack, ClientMessage, Goodbye, Heartbeat, HostMessage, Register, Registered
 from gswarm.wire.client import Backoff
 
 logger = logging.getLogger(__name__)
@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 HEARTBEATS_PER_LEASE = 3
 REGISTER_S = 60.0
 """How long the host may take to answer a registration."""
+STEADY_S = 5.0
+"""A session that stood for that long was no accident, so that the next try may be soon."""
 GOODBYE_S = 3.0
 """How long the host may take to hear the last word."""
 CONFLICT_PATIENCE_S = 60.0
@@ -141,6 +143,7 @@ class HostSession:
         queue.put_nowait(self._register())
         heartbeats: asyncio.Task[None] | None = None
         stands = False
+        stood_since_s = asyncio.get_running_loop().time()
         error: GswarmError = UnavailableError("the host ended the session", "connecting again")
         self._over.clear()
         try:
@@ -149,12 +152,15 @@ class HostSession:
                     if isinstance(message, Registered):
                         limit.reschedule(None)
                         stands = self._has_stood = True
-                        backoff.reset()
+                        stood_since_s = asyncio.get_running_loop().time()
                         self._outgoing = queue
                         heartbeats = asyncio.create_task(self._beat(message.lease_timeout_s / HEARTBEATS_PER_LEASE))
                         logger.info("registered with cluster %s, host version %s", message.cluster_id, message.host_version)
                         self._on_registered(message)
                     else:
+                        if isinstance(message, Ack):
+                            # Not with the registration: what this client sends first may be what ends each session.
+                            backoff.reset()
                         self._on_message(message)
         except GswarmError as raised:
             error = raised
@@ -166,6 +172,8 @@ class HostSession:
             if heartbeats is not None:
                 heartbeats.cancel()
             if stands:
+                if asyncio.get_running_loop().time() - stood_since_s >= STEADY_S:
+                    backoff.reset()
                 self._on_lost()
         return stands, error
 

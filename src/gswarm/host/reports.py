@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import logging
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -10,7 +12,16 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from gswarm.datapool.layout import is_digest
-from gswarm.domain.errors import ConflictError, CorruptDataError, FencedError, ForbiddenError, GswarmError, InvalidInputError, NotFoundError
+from gswarm.domain.errors import (
+    ConflictError,
+    CorruptDataError,
+    FencedError,
+    ForbiddenError,
+    GswarmError,
+    InvalidInputError,
+    NotFoundError,
+    StorageError,
+)
 from gswarm.domain.ids import HOST_HOLDER, ClientName, Digest, JobId, RunId
 from gswarm.domain.messages import (
     Ack,
@@ -36,6 +47,7 @@ REFUSED_KEPT_MAX = 200
 INCOMPLETE = "incomplete"
 """Code of the answer to a report that names blobs which its sender has not brought: push a checkpoint and report again; do a job again."""
 
+_log = logging.getLogger("gswarm.host.pool")
 _FOR_GOOD = (FencedError, ConflictError, NotFoundError, InvalidInputError, ForbiddenError, CorruptDataError)
 
 
@@ -53,6 +65,10 @@ class RefusedReport:
     message: str
 
 
+class _PoolFailsError(StorageError):
+    """The disk of the pool, not the journal's."""
+
+
 class ReportDesk:
     """Takes clients' reliable messages into the plan and says what to answer.
 
@@ -65,6 +81,7 @@ class ReportDesk:
         self._keeper = keeper
         self._clock = clock
         self._rights = rights
+        self._checks = itertools.count()
         self.refused_count = 0
         self.refused: deque[RefusedReport] = deque(maxlen=REFUSED_KEPT_MAX)
 
@@ -85,6 +102,10 @@ class ReportDesk:
             if isinstance(event, JobFinished) and self._rights is not None:
                 return await self._finish(client, report, event, self._rights)
             await self._loop.submit(event)
+        except _PoolFailsError as error:
+            # To send it again meets the same disk and fails the chunk with its reason; a new session would only bring the same report.
+            _log.warning("what %s brought cannot be looked at: %s", client, error)
+            return Ack(report.seq, accepted=False, error_code=INCOMPLETE, message=str(error))
         except _FOR_GOOD as error:
             await self._close(client, report, error)
             return self._refuse(client, report, error)
@@ -100,7 +121,7 @@ class ReportDesk:
 
     async def _finish(self, client: ClientName, report: ReliableMessage, event: JobFinished, rights: PoolRights) -> Ack:
         """Whoever is granted a run may read its model and data, and people its export, so what is named must be its sender's to give."""
-        owner = f"job:{client}:{event.job}"
+        owner = self._owner(f"job:{client}:{event.job}")
         state = self._loop.state
         named = [digest for size in event.sizes for digest in (size.base, size.data)]
         if _is_export(state, event.job) and event.result_json and (exported := exported_manifest(event.result_json)) is not None:
@@ -119,11 +140,15 @@ class ReportDesk:
 
     async def _commit(self, client: ClientName, report: ChunkCommittedReport) -> Ack:
         """The bytes come first: a position must never be ahead of what can be resumed."""
-        owner = f"commit:{client}:{report.run}:{report.generation}"
+        owner = self._owner(f"commit:{client}:{report.run}:{report.generation}")
         try:
             return await self._commit_held(client, report, owner)
         finally:
             self._keeper.let_go(owner)
+
+    def _owner(self, what: str) -> str:
+        """A name of this check alone: the one of a session that was cut may still be going on, and lets go of what is its own."""
+        return f"{what}:{next(self._checks)}"
 
     async def _commit_held(self, client: ClientName, report: ChunkCommittedReport, owner: str) -> Ack:
         run, manifest = self._loop.state.runs.get(report.run), report.checkpoint.manifest
@@ -139,7 +164,10 @@ class ReportDesk:
 
     async def _lacking(self, client: ClientName, manifest: Digest, is_local: bool, owner: str) -> list[Digest]:
         """What the client must still bring: what is not here, and what is here but it has shown no right to."""
-        lacking = [] if is_local else await self._keeper.lacking(manifest, owner)
+        try:
+            lacking = [] if is_local else await self._keeper.lacking(manifest, owner)
+        except StorageError as error:
+            raise _PoolFailsError(f"on the host: {error.message}", error.hint) from error
         if lacking or self._rights is None:
             return lacking
         return await self._rights.not_owned(client, manifest)
