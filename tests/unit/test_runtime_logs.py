@@ -64,6 +64,14 @@ def test_a_reader_that_stops_reading_stops_nobody_and_what_was_dropped_is_said(m
     assert stream.messages() == [*(str(number) for number in range(51)), "again (449 lines before this one were dropped)"]
 
 
+def test_json_lines_carry_no_command_of_a_terminal() -> None:
+    text = "\x1b[31m \x9b31m \u202e \u2028 \ud800 é"
+    line = JsonFormatter(client=text).format(record(text))
+    assert line.isascii()
+    assert line.isprintable()
+    assert json.loads(line)["message"] == json.loads(line)["client"] == text
+
+
 def test_lines_are_written_in_order_and_the_end_waits_for_them() -> None:
     stream = io.StringIO()
     handler = handler_on(stream)

@@ -47,7 +47,8 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        # As ASCII: else control characters beyond it would be written as they are, and half of a pair would lose the line.
+        return json.dumps(line)
 
 
 class BackgroundHandler(logging.Handler):
