@@ -7,13 +7,16 @@ import datetime
 import os
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from blake3 import blake3
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -610,3 +613,40 @@ def test_a_vanished_machine_is_noticed_long_before_the_idle_timeout() -> None:
         assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 1000 * SILENCE_TIMEOUT_S < 1000 * IDLE_TIMEOUT_S
         probes = made.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT) * made.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL)
         assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) + probes <= SILENCE_TIMEOUT_S
+
+
+async def test_blobs_are_looked_at_one_at_a_time_also_when_whoever_asked_has_gone(tmp_path: Path) -> None:
+    looking, may_end = threading.Semaphore(0), threading.Semaphore(0)
+    at_once, most = 0, 0
+
+    def look(_digest: Digest) -> bool:
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        looking.release()
+        may_end.acquire()
+        at_once -= 1
+        return True
+
+    store = MemoryStore()
+    store.verify = look  # type: ignore[method-assign]
+    head = next(route.handler for route in pool_routes(store, lambda request: None, is_read_only=True) if route.method == "HEAD")
+
+    def ask() -> asyncio.Task[Any]:
+        request = make_mocked_request("HEAD", f"/v1/blobs/{'0' * 64}?verify=1", match_info={"digest": "0" * 64})
+        return asyncio.get_running_loop().create_task(head(request))
+
+    first = ask()
+    await asyncio.to_thread(looking.acquire)
+    second, third = ask(), ask()
+    await asyncio.sleep(0)
+    for gone in (first, third):
+        gone.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+    await asyncio.to_thread(lambda: None)
+    for _ in range(3):
+        may_end.release()
+    assert (await second).status == 404
+    assert most == 1
+    assert [looking.acquire(blocking=False) for _ in range(2)] == [True, False], "who has gone before its turn gets none"

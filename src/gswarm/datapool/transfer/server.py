@@ -136,9 +136,21 @@ class _PoolServer:
 
     async def _look_at(self, digest: Digest) -> None:
         """Somebody got bytes that have not this digest: a damaged copy is moved aside and is not here any more. One at a time."""
-        async with self._verifying:
-            if not await asyncio.to_thread(self._store.verify, digest):
-                _log.warning("blob %s is damaged on the disk; it was moved aside", digest)
+        await self._verifying.acquire()
+        looking = asyncio.create_task(self._verify(digest))
+        looking.add_done_callback(self._verified)
+        # Whoever asked may have gone by then; the thread goes on, and keeps its turn.
+        await asyncio.shield(looking)
+
+    async def _verify(self, digest: Digest) -> None:
+        if not await asyncio.to_thread(self._store.verify, digest):
+            _log.warning("blob %s is damaged on the disk; it was moved aside", digest)
+
+    def _verified(self, looking: asyncio.Task[None]) -> None:
+        self._verifying.release()
+        if not looking.cancelled():
+            # Whoever still waits is told; asyncio need not complain where nobody does.
+            looking.exception()
 
     async def put(self, request: web.Request, caller: str) -> web.StreamResponse:
         digest = checked_digest(request.match_info["digest"])
