@@ -17,7 +17,8 @@ TARGET = Path(__file__).resolve().parent.parent / "docs" / "security-routes.md"
 INTRODUCTION = """# Who may call what
 
 Written by `scripts/security_routes.py` (`make docs`) from the tables that the servers themselves go by. What is in no table is
-not served, and answers strangers like everything else: 401, or no connection at all. A route of the API without a line here is 404 to
+not served, and answers strangers like everything else: 401, or no connection at all. Only a browser that asks the HTTP port for a page
+(`Accept: text/html`, outside `/api/`) is told 404 there, with or without a login. A route of the API without a line here is 404 to
 everybody else, too. `tests/integration/test_every_door.py` calls every line without credentials, and with wrong, expired and revoked ones.
 
 A role may do what the ones above it may: viewer, operator, admin. The role client is apart: it opens no route of the API.

@@ -215,6 +215,10 @@ def test_every_route_of_the_api_refuses_what_does_not_count(api: ApiHost) -> Non
             ("GET", "/api/v1/../v1/runs"),
         ):
             assert http.request(method, path).status_code == 401, path
+        page = {"Accept": "text/html,*/*"}
+        assert http.get("/nothing", headers=page).status_code == 404, "the one answer of its own that the documented table names"
+        for method, path in (("POST", "/nothing"), ("GET", "/api/v1/nothing"), ("GET", "/metrics"), ("GET", "/docs")):
+            assert http.request(method, path, headers=page).status_code == 401, path
 
 
 def test_a_route_without_a_rule_is_closed_and_noticed(api: ApiHost) -> None:
