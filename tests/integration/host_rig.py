@@ -12,7 +12,7 @@ from host_support import plan_host, slot
 
 from gswarm.datapool.disk import DiskStore
 from gswarm.datapool.manifest import ingest_folder
-from gswarm.datapool.refs import Pins
+from gswarm.datapool.pins import Pins
 from gswarm.domain.ids import ClientName, Digest
 from gswarm.domain.messages import ClientMessage, HeldGrantInfo, HostMessage, LogLine, Register, Registered, StepMetrics
 from gswarm.host.effects import EffectRunner

@@ -11,7 +11,7 @@ from test_client_pool import prepare, runner, world
 
 from gswarm.datapool.disk import DiskStore
 from gswarm.datapool.manifest import ingest_folder, load_manifest, missing
-from gswarm.datapool.refs import Pins
+from gswarm.datapool.pins import Pins
 from gswarm.datapool.sweep import GRACE_S, sweep
 from gswarm.domain.ids import Digest
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from gswarm.datapool.manifest import Entry, Manifest, save_manifest
 from gswarm.datapool.memory import MemoryStore
-from gswarm.datapool.refs import Pins, mark, plan_sweep
+from gswarm.datapool.pins import Pins
+from gswarm.datapool.refs import mark, plan_sweep
 from gswarm.datapool.sweep import sweep
 from gswarm.domain.ids import Digest
 

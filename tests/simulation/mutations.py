@@ -12,7 +12,7 @@ from typing import Any
 from unittest.mock import patch
 
 from gswarm.client.agent_book import Book
-from gswarm.datapool.refs import Pins
+from gswarm.datapool.pins import Pins
 from gswarm.domain.ids import Digest
 from gswarm.domain.plan import Grant, Run
 from gswarm.host import orders, reports

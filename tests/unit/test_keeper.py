@@ -6,7 +6,7 @@ import asyncio
 
 from gswarm.datapool.manifest import save_manifest
 from gswarm.datapool.memory import MemoryStore
-from gswarm.datapool.refs import Pins
+from gswarm.datapool.pins import Pins
 from gswarm.datapool.tree import Entry, Manifest
 from gswarm.domain.ids import Digest
 from gswarm.host.clock import SystemClock

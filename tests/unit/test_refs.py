@@ -6,7 +6,7 @@ import pytest
 
 from gswarm.datapool.manifest import Entry, Manifest, save_manifest
 from gswarm.datapool.memory import MemoryStore
-from gswarm.datapool.refs import Pins
+from gswarm.datapool.pins import Pins
 from gswarm.datapool.sweep import sweep
 from gswarm.domain.errors import CorruptDataError
 from gswarm.domain.ids import Digest

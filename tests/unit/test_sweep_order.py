@@ -8,7 +8,7 @@ from typing import Any
 
 from gswarm.client.agent import AgentState
 from gswarm.client.loop import ClientLoop, Parts
-from gswarm.datapool.refs import Pins
+from gswarm.datapool.pins import Pins
 from gswarm.domain.ids import Digest
 from gswarm.domain.messages import SweepOrder
 

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 from gswarm.client.agent_events import InputDirs
 from gswarm.datapool.disk import DiskStore
 from gswarm.datapool.manifest import Manifest, ingest_folder, is_manifest, load_manifest, manifest_entries, materialise, missing, reachable
-from gswarm.datapool.refs import Pins
+from gswarm.datapool.pins import Pins
 from gswarm.datapool.sweep import sweep
 from gswarm.datapool.transfer import PoolClient, Source
 from gswarm.domain.errors import CorruptDataError, NotFoundError, StorageError, UnavailableError

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from gswarm.datapool.manifest import manifest_entries
-from gswarm.datapool.refs import Pins, mark, plan_sweep
+from gswarm.datapool.pins import Pins
+from gswarm.datapool.refs import mark, plan_sweep
 from gswarm.datapool.store import BlobStore
 from gswarm.domain.errors import NotFoundError
 from gswarm.domain.ids import Digest

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gswarm import __version__
-from gswarm.datapool.refs import Pins
+from gswarm.datapool.pins import Pins
 from gswarm.datapool.store import BlobStore
 from gswarm.domain.config import HostConfig
 from gswarm.domain.ids import ClientName, Digest

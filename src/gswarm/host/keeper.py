@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from gswarm.datapool.manifest import reachable
-from gswarm.datapool.refs import Pins
+from gswarm.datapool.pins import Pins
 from gswarm.datapool.store import BlobStore
 from gswarm.datapool.sweep import GRACE_S, sweep
 from gswarm.domain.errors import GswarmError

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from random import Random
 from typing import TYPE_CHECKING
 
-from gswarm.datapool.refs import Pins
+from gswarm.datapool.pins import Pins
 from gswarm.datapool.sweep import sweep
 from gswarm.simulator.disk import FlushTrap
 from gswarm.simulator.process import Machine, Process

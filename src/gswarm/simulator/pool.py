@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from gswarm.client.agent_events import InputDirs
 from gswarm.client.pool import ABSENT_TRIES, RETRY_MAX_S
-from gswarm.datapool.refs import Pins
+from gswarm.datapool.pins import Pins
 from gswarm.datapool.store import BlobStore
 from gswarm.datapool.sweep import sweep
 from gswarm.domain.errors import NotFoundError, StorageError, UnavailableError
