@@ -27,12 +27,13 @@ from gswarm.datapool.disk import DiskStore
 from gswarm.datapool.layout import storage_error
 from gswarm.datapool.manifest import ingest_folder, missing
 from gswarm.datapool.transfer import PoolClient, RetryPolicy, Source, pool_routes
-from gswarm.domain.errors import CorruptDataError, NotFoundError, StorageError
+from gswarm.domain.errors import CorruptDataError, NotFoundError, StorageError, UnavailableError
 from gswarm.domain.ids import ClientName, Digest, JobId, RunId, SlotId
 from gswarm.domain.messages import JobOrder
 from gswarm.domain.plan import Checkpoint, JobKind, SlotSpec
 from gswarm.domain.spec import RunSpec
 from gswarm.training.protocol import RangeTrained
+from gswarm.wire.client import Backoff
 
 MIB = 1024 * 1024
 FAKE_JOB = (sys.executable, str(Path(__file__).with_name("client_fake_job.py")))
@@ -235,6 +236,37 @@ async def test_an_unreachable_pool_is_waited_for(tmp_path: Path, monkeypatch: py
         assert not fetching.done()
         del w.places[digest]
         assert (await asyncio.wait_for(fetching, 20)).is_dir()
+
+
+def quick(**_options: float) -> Backoff:
+    return Backoff(initial_s=0.01, max_s=0.01)
+
+
+async def test_a_holder_out_of_reach_is_named_after_some_tries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For ever, the grant would hold its slot."""
+    monkeypatch.setattr("gswarm.client.pool.UNREACHABLE_TRIES", 3)
+    monkeypatch.setattr("gswarm.client.pool.Backoff", quick)
+    async with world(tmp_path) as w:
+        digest = w.make("base")
+        w.places[digest] = [("http://127.0.0.1:9", "b")]
+        with pytest.raises(UnavailableError, match=r"is only at b, out of reach from here: "):
+            await asyncio.wait_for(w.pool.unpack("g1", digest), 20)
+
+
+async def test_a_host_that_cannot_be_asked_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gswarm.client.pool.UNREACHABLE_TRIES", 2)
+    monkeypatch.setattr("gswarm.client.pool.Backoff", quick)
+    async with world(tmp_path) as w:
+        digest = w.make("base")
+        refusals, locate = iter(range(5)), w.pool._locate
+
+        async def away(digests: Sequence[Digest]) -> dict[Digest, list[tuple[str, str]]]:
+            if next(refusals, None) is not None:
+                raise UnavailableError("the host is away")
+            return await locate(digests)
+
+        monkeypatch.setattr(w.pool, "_locate", away)
+        assert (await w.pool.unpack("g1", digest)).is_dir()
 
 
 async def test_what_was_not_used_longest_makes_room_and_comes_back(tmp_path: Path) -> None:

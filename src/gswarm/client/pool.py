@@ -36,9 +36,15 @@ OnDamaged = Callable[[str, Digest], None]
 
 ABSENT_TRIES = 5
 """How often a blob that nobody has is asked for again: its holder may just be coming back."""
+UNREACHABLE_TRIES = 20
+"""How often those that the host names as holders are tried in vain, some minutes in all: the slot that waits could do other work."""
 RETRY_MAX_S = 15.0
 
 T = TypeVar("T")
+
+
+class _HoldersAwayError(UnavailableError):
+    """The host answers, but nobody gave anything of whom it says that they have it."""
 
 
 @dataclass(slots=True)
@@ -96,10 +102,11 @@ class ClientPool:
     # ---- in -------------------------------------------------------------------------------------------------------
 
     async def inputs(self, owner: str, base: Digest, data: Digest, checkpoint: Digest | None) -> InputDirs:
-        """Folders with these manifests' files, which stay until ``release(owner)``. Waits as long as the network is at fault.
+        """Folders with these manifests' files, which stay until ``release(owner)``. Waits as long as the host cannot be asked.
 
         Raises:
             NotFoundError: nobody has one of them.
+            UnavailableError: whoever has one of them was out of reach for some minutes.
             CorruptDataError, StorageError: as for the store.
         """
         wanted = [digest for digest in (base, data, checkpoint) if digest is not None]
@@ -152,7 +159,14 @@ class ClientPool:
             raise NotFoundError(f"nobody has {digest}", "is the client that holds it connected?")
         # The host is asked where this client reaches it: what it is called on its own machine may mean nothing here.
         sources = [self._host if holder == HOST_HOLDER else Source(url, server_name(holder)) for url, holder in places]
-        return await self._remote.fetch_manifest(self.store, digest, sources)
+        before = await asyncio.to_thread(missing, self.store, digest)
+        try:
+            return await self._remote.fetch_manifest(self.store, digest, sources)
+        except UnavailableError as error:
+            if await asyncio.to_thread(missing, self.store, digest) != before:
+                raise
+            names = ", ".join(dict.fromkeys(holder for _, holder in places))
+            raise _HoldersAwayError(f"{digest[:12]} is only at {names}, out of reach from here: {error.message}", error.hint) from error
 
     def release(self, owner: str) -> None:
         self.pins.unpin(owner)
@@ -235,13 +249,16 @@ class ClientPool:
         return needed
 
     async def _patiently(self, what: str, action: Callable[[], Awaitable[T]]) -> T:
-        """Tries again for as long as the other side cannot be reached, and a few times while nobody has intact bytes."""
+        """Tries again: always while the host cannot be reached, and a number of times while no holder can or nobody has intact bytes."""
         backoff = Backoff(initial_s=0.3, max_s=RETRY_MAX_S)
-        absent = 0
+        absent = unreachable = 0
         while True:
             try:
                 return await action()
             except UnavailableError as error:
+                unreachable = unreachable + 1 if isinstance(error, _HoldersAwayError) else 0
+                if unreachable >= UNREACHABLE_TRIES:
+                    raise
                 logger.info("cannot %s yet: %s", what, error)
             except (NotFoundError, CorruptDataError) as error:
                 # Whoever had a damaged copy has none now; the host may know others.
