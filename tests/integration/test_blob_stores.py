@@ -130,6 +130,12 @@ def test_delete_frees_and_can_spare_what_is_young(store: BlobStore) -> None:
     assert put(store, b"x" * 1000) == digest
 
 
+def test_a_store_tells_the_time_that_its_blobs_go_by(store: BlobStore) -> None:
+    before_s = store.now_s()
+    digest = put(store, b"x")
+    assert before_s <= store.committed_at_s(digest) <= store.now_s()
+
+
 def test_committing_again_makes_a_blob_young_again(tmp_path: Path) -> None:
     store = DiskStore(tmp_path)
     digest = put(store, b"old")

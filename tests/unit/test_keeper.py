@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 from gswarm.datapool.manifest import save_manifest
 from gswarm.datapool.memory import MemoryStore
@@ -14,10 +15,11 @@ from gswarm.host.keeper import PoolKeeper
 
 
 class Rig:
-    """Its store's clock was set back by a day, so that every blob looks old; a sweep waits for its roots until it may have them."""
+    """The host's clock is a day ahead of its store's, which was set back; a sweep waits for its roots until it may have them."""
 
     def __init__(self) -> None:
-        self.store = MemoryStore(clock=lambda: 0.0)
+        self.store_now_s = 0.0
+        self.store = MemoryStore(clock=lambda: self.store_now_s)
         self.may_read = asyncio.Event()
         self.has_read = asyncio.Event()
         self.swept = asyncio.Event()
@@ -27,6 +29,10 @@ class Rig:
         self.has_read.set()
         await self.may_read.wait()
         return []
+
+    def a_day_passes(self) -> None:
+        """By the store's clock: every blob looks old."""
+        self.store_now_s = 86_400.0
 
     def put(self) -> Digest:
         with self.store.ingest() as ingest:
@@ -45,7 +51,19 @@ async def test_a_commit_that_overlaps_a_sweep_keeps_its_blobs() -> None:
     await rig.sweep()
     assert await rig.keeper.lacking(manifest, "commit") == []
     rig.keeper.let_go("commit")
+    rig.a_day_passes()
     rig.may_read.set()
+    await rig.swept.wait()
+    assert len(list(rig.store.digests())) == 2
+    await rig.keeper.close()
+
+
+async def test_a_clock_that_was_set_back_makes_no_upload_old() -> None:
+    """Nothing refers to its first blobs, and nobody holds them, until its manifest is there."""
+    rig = Rig()
+    rig.put()
+    rig.may_read.set()
+    await rig.sweep()
     await rig.swept.wait()
     assert len(list(rig.store.digests())) == 2
     await rig.keeper.close()
@@ -55,8 +73,40 @@ async def test_what_was_let_go_of_and_became_no_root_goes_with_the_next_sweep() 
     rig = Rig()
     assert await rig.keeper.lacking(rig.put(), "commit") == []
     rig.keeper.let_go("commit")
+    rig.a_day_passes()
     rig.may_read.set()
     await rig.sweep()
     await rig.swept.wait()
     assert list(rig.store.digests()) == []
+    await rig.keeper.close()
+
+
+async def test_a_check_that_is_cut_short_pins_nothing_for_ever() -> None:
+    """Its thread goes on after the session has ended, and its caller has let go."""
+    rig = Rig()
+    manifest = rig.put()
+    began, may_end, verify = threading.Event(), threading.Event(), rig.store.verify
+
+    def slow(digest: Digest) -> bool:
+        began.set()
+        may_end.wait()
+        return verify(digest)
+
+    rig.store.verify = slow  # type: ignore[method-assign]
+
+    async def commit() -> None:
+        try:
+            await rig.keeper.lacking(manifest, "commit")
+        finally:
+            rig.keeper.let_go("commit")
+
+    committing = asyncio.create_task(commit())
+    await asyncio.to_thread(began.wait)
+    committing.cancel()
+    await asyncio.wait([committing])
+    may_end.set()
+    await asyncio.get_running_loop().shutdown_default_executor()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert rig.keeper.pins.pinned() == frozenset()
     await rig.keeper.close()

@@ -98,6 +98,9 @@ class MemoryStore:
     def committed_at_s(self, digest: Digest) -> float:
         return self._held(digest).committed_at_s
 
+    def now_s(self) -> float:
+        return self._clock()
+
     def path(self, digest: Digest) -> Path:
         with self._mutex, storage_errors(f"write blob {digest} to a file"):
             data = self._held(digest).data

@@ -69,5 +69,8 @@ class BlobStore(Protocol):
     def committed_at_s(self, digest: Digest) -> float:
         """When the blob was last committed or renewed, in seconds since the epoch. Raises NotFoundError."""
 
+    def now_s(self) -> float:
+        """The time by the clock that ``committed_at_s`` goes by. Raises StorageError."""
+
     def renew(self, digest: Digest) -> bool:
         """Makes a blob count as committed now, so that a sweep spares it for another grace period; whether it is there."""

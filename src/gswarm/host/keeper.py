@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from gswarm.datapool.manifest import reachable
 from gswarm.datapool.pins import Pins
 from gswarm.datapool.store import BlobStore
-from gswarm.datapool.sweep import GRACE_S, sweep
+from gswarm.datapool.sweep import GRACE_S, Swept, sweep
 from gswarm.domain.errors import GswarmError
 from gswarm.domain.ids import Digest
 from gswarm.host.clock import Clock, TimerHandle
@@ -54,12 +54,26 @@ class PoolKeeper:
     async def lacking(self, manifest: Digest, owner: str = "lacking") -> list[Digest]:
         """What the host lacks of a manifest. What it has stays until ``let_go(owner)``, so that it can become a root meanwhile.
 
-        The grace time alone would not do: a wall clock that is set back makes fresh blobs look old.
+        The grace time alone would not do: it is as right as the machine's clock, which people set.
+
+        Whoever is cancelled meanwhile has let go once the disk work is over.
 
         Raises:
             CorruptDataError: the bytes are no manifest.
+            StorageError: the disk fails, or is read-only.
         """
-        return await asyncio.to_thread(self._renew, manifest, owner)
+        checking = asyncio.ensure_future(asyncio.to_thread(self._renew, manifest, owner))
+        try:
+            return await asyncio.shield(checking)
+        except asyncio.CancelledError:
+            # The thread goes on, and pins after its caller has let go.
+            checking.add_done_callback(lambda done: self._let_go_after(done, owner))
+            raise
+
+    def _let_go_after(self, checking: asyncio.Future[list[Digest]], owner: str) -> None:
+        if not checking.cancelled() and (error := checking.exception()) is not None:
+            _log.warning("a check that nobody waits for any more failed: %s", error)
+        self.let_go(owner)
 
     def _renew(self, manifest: Digest, owner: str) -> list[Digest]:
         self.pins.pin([manifest], owner)
@@ -99,7 +113,7 @@ class PoolKeeper:
     async def _sweep(self) -> None:
         try:
             roots = await self._roots()
-            swept = await asyncio.to_thread(sweep, self.store, roots, self.pins, self._clock.now_s())
+            swept = await asyncio.to_thread(self._sweep_store, roots, self._clock.now_s())
             if swept.digests:
                 _log.info("swept %d blobs, %d bytes", len(swept.digests), swept.freed_bytes)
             # Asked again: a client may have let go of what has become a root meanwhile.
@@ -114,6 +128,10 @@ class PoolKeeper:
             if self._follow_up and self._timer is None and not self._closed:
                 self._follow_up = False
                 self._arm(GRACE_S + self._sweep_delay_s)
+
+    def _sweep_store(self, roots: Sequence[Digest], now_s: float) -> Swept:
+        # The host's clock follows no step of the machine's, but the files' times do: one that is set back makes an upload look old.
+        return sweep(self.store, roots, self.pins, min(now_s, self.store.now_s()))
 
     async def close(self) -> None:
         self._closed = True
