@@ -20,10 +20,9 @@ from typer.testing import CliRunner
 from gswarm.cli.main import app
 from gswarm.domain.errors import InvalidInputError
 from gswarm.domain.ids import ClientName, Digest, RunId, SlotId
-from gswarm.domain.plan import Checkpoint, Failure
+from gswarm.domain.plan import SILENT, Checkpoint, Failure
 from gswarm.host.journal.protocol import JournalEntry
 from gswarm.host.profiling import session_summary
-from gswarm.host.sessions import SILENT
 from gswarm.host.timeline import chronicle as chronicle_module
 from gswarm.host.timeline.chronicle import Chronicle, NoteKind
 from gswarm.host.timeline.idle_causes import Cause

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from gswarm.domain.ids import ClientName, ExperimentId, RunId, SlotId
-from gswarm.domain.plan import RunOp, SlotSpec
-from gswarm.host.sessions import SILENT
+from gswarm.domain.plan import SILENT, RunOp, SlotSpec
 from gswarm.host.timeline import slot_book
 from gswarm.host.timeline.idle_causes import Cause
 from gswarm.host.timeline.slot_book import Asked, IdleSpan, SlotBook, SlotSpan, fill_old_gaps, prepare, read_spans, write_spans

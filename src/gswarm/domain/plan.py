@@ -11,6 +11,9 @@ from enum import StrEnum
 from gswarm.domain.ids import ClientName, Digest, ExperimentId, JobId, RequestId, RunId, SlotId
 from gswarm.domain.spec import ExperimentSpec, RunSpec
 
+SILENT = "silent for"
+"""So begins the reason why a client was lost that did not say good-bye."""
+
 
 class RunState(StrEnum):
     QUEUED = "queued"
@@ -220,6 +223,11 @@ class Client:
     registered_at_s: float = 0.0
     lost_at_s: float | None = None
     lost_reason: str = ""
+
+    @property
+    def fell_silent(self) -> bool:
+        """It is lost, and did not say good-bye."""
+        return self.state is ClientState.LOST and self.lost_reason.startswith(SILENT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from gswarm.domain.messages import (
     Shutdown,
     SweepOrder,
 )
-from gswarm.domain.plan import ClientState
+from gswarm.domain.plan import SILENT, ClientState
 from gswarm.domain.samples import SampleAck, SampleBatch
 from gswarm.host.clock import Clock
 from gswarm.host.effects import EffectRunner
@@ -48,8 +48,6 @@ from gswarm.wire.tls import Peer
 
 OUTGOING_MAX = 2_000
 """Messages that wait for one client; one that reads so slowly is cut off and starts again with what is outstanding."""
-SILENT = "silent for"
-"""So begins the reason why a client was lost that did not say good-bye."""
 
 _log = logging.getLogger("gswarm.host.sessions")
 

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from gswarm.domain.alert_config import AlertConfig
 from gswarm.domain.ids import ClientName, RunId
-from gswarm.domain.plan import ClientState, Run, RunState
+from gswarm.domain.plan import Run, RunState
 from gswarm.domain.samples import MACHINE, SeriesKey
-from gswarm.host.sessions import SILENT
 from gswarm.profiler.alert_rules import RECENT_S, ClientReading, DiskReading, GpuReading, Readings, RunReading
 from gswarm.profiler.freshness import clock_offset_s
 from gswarm.profiler.series import SeriesStore
@@ -51,7 +50,7 @@ def read_plan(state: ClusterState, connected: frozenset[ClientName], config: Ale
     clients = tuple(
         ClientReading(
             client.name,
-            client.lost_at_s if client.state is ClientState.LOST and client.lost_reason.startswith(SILENT) else None,
+            client.lost_at_s if client.fell_silent else None,
             client.lost_reason,
         )
         for client in state.clients.values()

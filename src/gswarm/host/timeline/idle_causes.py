@@ -5,7 +5,6 @@ from __future__ import annotations
 from enum import StrEnum
 
 from gswarm.domain.plan import Client, ClientState, GrantPhase, RunState, Slot
-from gswarm.host.sessions import SILENT
 from gswarm.scheduler.epochs import LOST_REASON
 from gswarm.scheduler.gangs import Reservations
 from gswarm.scheduler.state import Plan
@@ -63,5 +62,4 @@ def idle_cause(plan: Plan, slot: Slot, reservations: Reservations, *, had_run: b
 def _of_client(client: Client) -> Cause:
     if client.state is ClientState.DRAINING:
         return Cause.DRAINED
-    is_lost = client.lost_reason.startswith(SILENT) or client.lost_reason == LOST_REASON
-    return Cause.CLIENT_LOST if is_lost else Cause.CLIENT_LEFT
+    return Cause.CLIENT_LOST if client.fell_silent or client.lost_reason == LOST_REASON else Cause.CLIENT_LEFT
