@@ -163,9 +163,20 @@ async def test_what_the_sampler_had_no_room_for_is_reported_as_lost(tmp_path: Pa
 
 
 async def test_a_command_that_is_not_there_is_tried_again(tmp_path: Path) -> None:
-    sampler = Sampler(tmp_path, lambda line: None, (str(tmp_path / "missing"),), backoff=Backoff(initial_s=0.001, max_s=0.002))
+    third_try = asyncio.Event()
+
+    class Counting(Backoff):
+        tries = 0
+
+        def __next__(self) -> float:
+            self.tries += 1
+            if self.tries == 3:
+                third_try.set()
+            return super().__next__()
+
+    sampler = Sampler(tmp_path, lambda line: None, (str(tmp_path / "missing"),), backoff=Counting(initial_s=0.001, max_s=0.002))
     task = asyncio.create_task(sampler.run())
-    await asyncio.sleep(0.05)
+    await asyncio.wait_for(third_try.wait(), WAIT_S)
     assert not task.done()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
