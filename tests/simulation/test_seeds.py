@@ -17,6 +17,7 @@ SEEDS_A_TEST = 20
 ONCE_FAILED = {
     54: "a gang's run had failed on the only client that is large enough for it, and waited for another one for ever",
     139: "so did one that nobody had resumed before",
+    241: "a run that was next while free slots were kept for a gang was told that all slots were taken",
     31_200: "a gang of a lower priority took an idle slot that had been left to a run which was hot there",
     32_269: "what ran ahead on a slot was called back for a run of a higher priority that avoids that slot, without end",
     50_325: "a slot that was kept for a gang idled when the gang had taken others of its client",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from itertools import product
 from random import Random
 
 import pytest
 from typer.testing import CliRunner
 
 from gswarm.cli.main import app
-from gswarm.domain.errors import StorageError, UnavailableError
+from gswarm.domain.errors import CorruptDataError, InvariantError, StorageError, UnavailableError
 from gswarm.domain.ids import ClientName, RequestId, RunId
 from gswarm.domain.plan import ClientState, RunOp, RunState
 from gswarm.host.journal.protocol import Entry
@@ -180,6 +181,27 @@ def test_a_call_may_arrive_twice_and_is_answered_once() -> None:
     assert len(done) == before + 20
 
 
+@pytest.mark.parametrize(
+    ("error", "is_a_bug"),
+    [
+        (UnavailableError("the host does not answer"), False),
+        (StorageError("the disk is full"), False),
+        (InvariantError("a slot has two grants"), True),
+        (CorruptDataError("these bytes are no manifest"), True),
+        (ValueError("a bug"), True),
+    ],
+)
+def test_a_task_that_ends_with_more_than_the_trouble_of_a_network_or_a_disk_is_a_bug(error: Exception, is_a_bug: bool) -> None:
+    bench = Bench()
+
+    async def fail() -> None:
+        raise error
+
+    bench.left.call_soon(lambda: bench.left.create_task(fail(), name="something"))
+    bench.run(1.0)
+    assert bench.broken == ([f"left: something ended with {error!r}"] if is_a_bug else [])
+
+
 def test_a_frozen_process_does_nothing_until_it_wakes_and_a_dead_one_nothing_more() -> None:
     bench, ticks = Bench(), list[float]()
 
@@ -256,6 +278,18 @@ def test_a_client_that_is_asked_to_leave_leaves_and_others_go_on(seed: int) -> N
     assert world.violation is None
     assert left == [True]
     assert world.plan.counters["returned_grants"] < 10
+
+
+def test_a_partition_is_from_everybody_from_the_host_or_from_one_other_client() -> None:
+    drawn: set[frozenset[tuple[str, str]]] = set()
+    for salt in range(60):
+        world = _calm(3, ())
+        world.faults.act(Happening(1.0, Kind.PARTITION_IN, f"partition/{salt}"))
+        pairs = product(world.machines, repeat=2)
+        drawn.add(frozenset((one.name, other.name) for one, other in pairs if world.network.is_blocked(one, other)))
+    assert frozenset({("host", "a"), ("b", "a"), ("c", "a")}) in drawn
+    assert frozenset({("host", "a")}) in drawn
+    assert frozenset({("b", "a")}) in drawn, "both reach the host, and not each other"
 
 
 def test_the_command_plays_a_seed() -> None:

@@ -146,10 +146,18 @@ def _queued(plan: Plan, run: Run, at: str) -> Explanation:
         return Explanation("avoids", f"it failed on the free slots ({', '.join(run.avoid_slots)}) and waits for another one")
     before = _ahead_of(plan, run)
     if not before:
-        return Explanation("next", f"it waits at {at} and is next; all {len(plan.index.ready)} slots are taken")
+        return Explanation("next", f"it waits at {at} and is next; {_why_not_at_once(plan, run)}")
     named = ", ".join(before[:NAMED_MAX]) + (f" and {len(before) - NAMED_MAX} more" if len(before) > NAMED_MAX else "")
     text = f"it waits for its turn at {at}, behind {named}"
     return Explanation("turn", text, (("ahead", str(len(before))), ("priority", str(experiment.spec.resources.priority))))
+
+
+def _why_not_at_once(plan: Plan, run: Run) -> str:
+    free, slots = len(plan.index.vacant), len(plan.index.ready)
+    if not free:
+        return f"all {slots} slots are taken"
+    failed = ", or it failed there" if run.avoid_slots else ""
+    return f"{free} of {slots} slots are free, but kept for a run that needs several at the same time{failed}"
 
 
 def _no_client(plan: Plan) -> Explanation:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from gswarm.domain.ids import ExperimentId, RunId, SlotId
+from gswarm.domain.ids import ClientName, ExperimentId, RunId, SlotId
 from gswarm.domain.plan import Experiment, Grant, GrantPhase, Run
 from gswarm.domain.steps import chunks_done, next_chunk_end
 from gswarm.scheduler.effects import Effect, SendGrant
 from gswarm.scheduler.index import expected_step_s
 from gswarm.scheduler.state import Plan
-from gswarm.simulator.reasons import may_train_on, needs, waits_anywhere
+from gswarm.simulator.reasons import kept_for_gangs, may_train_on, needs, waits_anywhere
 
 AHEAD_MAX = 2
 """Grants that a slot may have at once."""
@@ -29,7 +29,9 @@ class Fairness:
         grants = [effect.grant for effect in effects if isinstance(effect, SendGrant)]
         # What an experiment has been charged in the end is seen best at its last grant.
         last = {plan.runs[grant.run].experiment: grant for grant in grants}
-        yield from (("fair share", text) for grant in last.values() for text in _shares(plan, grant))
+        # Where a gang has begun, what is kept for the next one now may have been free for all before.
+        kept = {} if any(len(grant.slots) > 1 for grant in grants) else kept_for_gangs(plan)
+        yield from (("fair share", text) for grant in last.values() for text in _shares(plan, grant, kept))
         for grant in grants:
             yield from (("leases", text) for text in self._is_new(grant))
             yield from (("max_skew", text) for text in self._skew(plan, grant))
@@ -80,20 +82,26 @@ def _leases(plan: Plan) -> Iterator[str]:
             yield f"slot {slot_id} has {len(grants)} grants"
 
 
-def _shares(plan: Plan, grant: Grant) -> Iterator[str]:
-    """Nobody of a higher priority waits for that slot, and nobody of the same one that was served much less."""
+def _shares(plan: Plan, grant: Grant, kept: dict[ClientName, ExperimentId]) -> Iterator[str]:
+    """Nobody of a higher priority waits for that slot, and, gangs apart, nobody of the same one that was served much less.
+
+    A gang waits for the slots of the client that is ``kept`` for it.
+    """
     run = plan.runs[grant.run]
     mine = plan.experiments[run.experiment]
     # A slot stays with its base model while that is a chunk ahead; then comes the charge of the grant itself.
     spare_s = max(_charge_s(plan, other, _first_chunk(plan, other) + 1) for other in plan.runs.values())
     spare_s += _charge_s(plan, run, grant.to_step - grant.from_step)
     for other in plan.experiments.values():
-        if other is mine or other.spec.resources.gpus_per_run > 1 or mine.spec.resources.gpus_per_run > 1:
+        is_gang = other.spec.resources.gpus_per_run > 1
+        if other is mine or (is_gang and kept.get(grant.client) != other.id):
             continue
-        if not any(may_train_on(plan, one, grant.slots[0]) for one in _waiting(plan, other)):
+        if not is_gang and not any(may_train_on(plan, one, slot_id) for one in _waiting(plan, other) for slot_id in grant.slots):
             continue
         if other.spec.resources.priority > mine.spec.resources.priority:
             yield f"run {run.id} of {mine.id} gets {grant.slots[0]} while {other.id} waits with a higher priority"
+        if is_gang or mine.spec.resources.gpus_per_run > 1:
+            continue
         ahead_s = mine.service_s - other.service_s
         if other.spec.resources.priority == mine.spec.resources.priority and ahead_s > spare_s + 1e-6:
             yield f"{mine.id} is {ahead_s:.2f} s ahead of {other.id}, which waits, and gets {grant.slots[0]}"

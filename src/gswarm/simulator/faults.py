@@ -97,8 +97,10 @@ class Faults:
     # ---- what ------------------------------------------------------------------------------------------------------
 
     def _partition(self, client: SimClient, random: Random, *, hears: bool, is_heard: bool) -> None:
-        everybody = random.randrange(2) == 0
-        others = [one for one in self._world.machines if one is not client.machine] if everybody else [self._world.host.machine]
+        host = self._world.host.machine
+        everybody = [one for one in self._world.machines if one is not client.machine]
+        # From everybody, from the host, or only from one of the other clients, whose checkpoints it may want.
+        others = random.choice((everybody, [host], [random.choice(everybody)]))
         ways = [(other, client.machine) for other in others if not hears] + [(client.machine, other) for other in others if not is_heard]
         for way in ways:
             self._world.network.block(*way)

@@ -9,7 +9,7 @@ from contextvars import Context
 from random import Random
 from typing import Any, TypeVar
 
-from gswarm.domain.errors import GswarmError
+from gswarm.domain.errors import StorageError, UnavailableError
 from gswarm.simulator.heap import Heap
 
 T = TypeVar("T")
@@ -21,6 +21,9 @@ THREAD_S_MAX = 0.004
 BURIAL_TURNS_MAX = 200
 TURNS_AT_ONCE_MAX = 20
 """Of an event loop, while it has something to do at once; then the others get their turn."""
+
+EXPECTED = (UnavailableError, StorageError)
+"""What a task may end with when networks and disks fail. Anything else, an ``InvariantError`` too, is a bug."""
 
 
 class Machine:
@@ -216,7 +219,7 @@ class Process:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.pop(task, None)
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, GswarmError) and self.is_alive:
+        if error is not None and not isinstance(error, EXPECTED) and self.is_alive:
             self._on_broken(f"{self.name}: {task.get_name()} ended with {error!r}")
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from gswarm.datapool.pins import Pins
 from gswarm.domain.errors import UnavailableError
 from gswarm.domain.ids import HOST_HOLDER, ClientName
 from gswarm.domain.messages import Heartbeat
@@ -252,6 +253,7 @@ class World:
         """Much later, after a restart: the journal gives the same state again, and nothing unreachable is left anywhere."""
         while self.violation is None and self.plan.timers:
             self._run_until(self.heap.now_s + LOOK_EVERY_S)
+        self._check_nothing_pinned()
         self.trace.note("* four hours later")
         for machine in self.machines:
             machine.wall_offset_s += AGED_S
@@ -260,3 +262,16 @@ class World:
         self._run_until(self.heap.now_s + SWEEP_S)
         if self.violation is None:
             self.checkers.check_nothing_left()
+
+    def _check_nothing_pinned(self) -> None:
+        """All work has ended and a sweep has gone by: nobody has anything to hold on to. The restart that follows would hide a leak."""
+        core, process = self.host.core, self.host.machine.process
+        if core is not None and process is not None:
+            process.call_soon(core.keeper.request_sweep)
+        self._run_until(self.heap.now_s + SWEEP_S)
+        held: dict[str, Pins] = {client.name: client.program.pool.pins for client in self.clients.values() if client.program is not None}
+        if core is not None and core is self.host.core:
+            held[HOST_HOLDER] = core.keeper.pins
+        for name, pins in held.items():
+            if pins.pinned():
+                self.wrong("blobs", f"{name} still pins {len(pins.pinned())} blobs after all work has ended")
