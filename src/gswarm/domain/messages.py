@@ -2,7 +2,8 @@
 
 ``proto/gswarm/v1/cluster.proto`` is the same on the wire; ``gswarm.wire.convert`` is the only place that knows both.
 
-Reliable messages of a client (``CHUNK`` and ``JOB`` reports, ``GrantReturned``) carry ``seq``, which grows by one within an incarnation.
+Reliable messages of a client (``ReliableMessage``: reports of chunks, jobs and returned grants) carry ``seq``, which grows by one
+within an incarnation.
 The host answers each with ``Ack`` after the journal's flush; the client keeps and resends what has no ack after a reconnect.
 The host's own messages need no ack: after a reconnect the host sends what is outstanding again, and the agent ignores what it has.
 """

@@ -135,7 +135,7 @@ def write_endpoint(path: Path, endpoint: Endpoint) -> None:
 
 
 def remembered_port(path: Path) -> int:
-    """The port that ``remember_port`` wrote, or 0: clients keep the pool's port, so it should stay the same."""
+    """The port that stands in the file, or 0: clients keep the pool's port, so it should stay the same."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The protocol of the series store: training metrics by step today, device metrics by time later."""
+"""The protocol of the series store: training metrics of runs, by step."""
 
 from __future__ import annotations
 

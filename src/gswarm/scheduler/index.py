@@ -125,7 +125,7 @@ def _heaps(pool: Pool) -> list[LazyHeap[RunId]]:
 
 
 class Index:
-    """See the module. Whoever changes a run, slot or client calls ``touch_run``, ``touch_slot`` or ``touch_client`` after it."""
+    """See the module. Whoever changes a run or a slot calls ``touch_run`` or ``touch_slot`` after it; of a client, for its slots."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan

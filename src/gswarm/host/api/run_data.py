@@ -1,4 +1,4 @@
-"""What a run measured and said: metrics, logs, checkpoints, and why it is where it is."""
+"""What a run measured: metrics, checkpoints, and why it is where it is."""
 
 from __future__ import annotations
 

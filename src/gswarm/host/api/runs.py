@@ -1,4 +1,4 @@
-"""Runs: look, steer, read what they measured and said."""
+"""Runs: look at them, steer them, ask for a verification or an export."""
 
 from __future__ import annotations
 
