@@ -21,6 +21,8 @@ SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 HEIGHT, THIRD, HALF, FULL = 8, 8, 12, 24
 SOMEWHERE = '{client=~"$client"}'
 DEVICE = '{client=~"$client", device=~"$device", owner=""}'
+GPUS = '{owner="", device!~".*/.*"}'
+"""GPUs as wholes, without the MIG devices that they are cut into."""
 RUN = '{experiment=~"$experiment", name=~"$name"}'
 
 
@@ -140,9 +142,12 @@ def by_run(metric: str) -> tuple[tuple[str, str], ...]:
     return ((f"{metric}{RUN}", "{{name}} ({{run}})"),)
 
 
+TOKENS = 'sum(avg by (client, device) (gswarm_training_tokens_per_second) * on (client, device) gswarm_training_train_ratio{owner=""})'
+"""The rate of a run that had its turn stays for minutes, as steps may be long: of one slot they are no sum."""
+
 OVERVIEW: dict[str, tuple[Panel, ...]] = {
     "Now": (
-        Number("GPUs", "none", 'count(gswarm_gpu_memory_total_bytes{owner=""})'),
+        Number("GPUs", "none", f"count(gswarm_gpu_memory_total_bytes{GPUS})"),
         Number("Mean utilisation", "percentunit", 'avg(gswarm_gpu_utilization_ratio{owner=""})'),
         Number("Power", "watt", 'sum(gswarm_gpu_power_watts{owner=""})'),
         Number("Running runs", "none", 'sum(gswarm_runs{state="running"})'),
@@ -154,9 +159,7 @@ OVERVIEW: dict[str, tuple[Panel, ...]] = {
         Chart(
             "Memory used by client",
             "percentunit",
-            by_client(
-                'sum by (client) (gswarm_gpu_memory_used_bytes{owner=""}) / sum by (client) (gswarm_gpu_memory_total_bytes{owner=""})'
-            ),
+            by_client(f"sum by (client) (gswarm_gpu_memory_used_bytes{GPUS}) / sum by (client) (gswarm_gpu_memory_total_bytes{GPUS})"),
             top=1,
         ),
         Chart("Power by client", "watt", by_client('sum by (client) (gswarm_gpu_power_watts{owner=""})'), stacked=True),
@@ -190,7 +193,12 @@ OVERVIEW: dict[str, tuple[Panel, ...]] = {
             top=1,
             stacked=True,
         ),
-        Chart("Tokens", "none", (("sum(gswarm_training_tokens_per_second)", "tokens/s"),)),
+        Chart(
+            "Tokens",
+            "none",
+            ((TOKENS, "tokens/s"),),
+            about="What the runs of a slot make of a second in the mean, times the share of time in which it trains.",
+        ),
         Chart("Alerts", "none", (("gswarm_alerts_firing", "{{rule}} {{severity}}"),), stacked=True),
     ),
     "Host": (

@@ -177,6 +177,33 @@ def test_every_expression_is_one_and_every_name_is_exposed(api: ApiHost, tmp_pat
     assert f"{len(found)} rules found" in promtool("check", "rules", str(tmp_path / "rules.yml"))
 
 
+def test_totals_count_each_slot_and_each_gpu_once(tmp_path: Path) -> None:
+    """As Prometheus computes them: six runs took turns on one slot, another trains half of the time; one GPU of three is cut in two."""
+    by_title = {(panel["title"], target["expr"]) for panel in panels() for target in panel["targets"]}
+    (tokens,) = [one for title, one in by_title if title == "Tokens" and "owner=~" not in one]
+    (gpus,) = [one for title, one in by_title if title == "GPUs"]
+    (memory,) = [one for title, one in by_title if title == "Memory used by client"]
+    series = [
+        *((f'gswarm_training_tokens_per_second{{client="a", device="slot:0", owner="run:r{run}"}}', 10_000) for run in range(6)),
+        ('gswarm_training_tokens_per_second{client="b", device="slot:0", owner="run:r9"}', 4_000),
+        ('gswarm_training_train_ratio{client="a", device="slot:0", owner=""}', 1),
+        ('gswarm_training_train_ratio{client="b", device="slot:0", owner=""}', 0.5),
+        *((f'gswarm_gpu_memory_total_bytes{{client="a", device="gpu:{gpu}", owner=""}}', 100) for gpu in (0, 1, 2)),
+        *((f'gswarm_gpu_memory_used_bytes{{client="a", device="gpu:{gpu}", owner=""}}', 30) for gpu in (0, 1, 2)),
+        *((f'gswarm_gpu_memory_total_bytes{{client="a", device="gpu:2/mig:{part}", owner=""}}', 50) for part in (0, 1)),
+        *((f'gswarm_gpu_memory_used_bytes{{client="a", device="gpu:2/mig:{part}", owner=""}}', 25) for part in (0, 1)),
+    ]
+    wanted = ((tokens, "{}", 12_000), (gpus, "{}", 3), (memory, '{client="a"}', 0.3))
+    test = {
+        "input_series": [{"series": name, "values": f"{value}x5"} for name, value in series],
+        "promql_expr_test": [
+            {"expr": expr, "eval_time": "1m", "exp_samples": [{"labels": labels, "value": value}]} for expr, labels, value in wanted
+        ],
+    }
+    (tmp_path / "test.yml").write_text(yaml.safe_dump({"evaluation_interval": "1m", "tests": [{"interval": "1m", **test}]}))
+    assert "SUCCESS" in promtool("test", "rules", str(tmp_path / "test.yml"))
+
+
 def test_every_gpu_metric_has_a_panel() -> None:
     shown = " ".join(expressions())
     missing = [metric.name for metric in METRICS if exposed_name(metric) not in shown]
