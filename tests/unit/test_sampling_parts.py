@@ -235,7 +235,15 @@ def test_readings_that_cannot_be_are_none() -> None:
 
 @pytest.mark.parametrize(
     ("product", "tera"),
-    [("NVIDIA H100 80GB HBM3", 989.4), ("NVIDIA H100 PCIe", 756), ("NVIDIA A100-SXM4-80GB", 312), ("NVIDIA L4", 121), ("NVIDIA L40S", 362)],
+    [
+        ("NVIDIA H200", 989.4),
+        ("NVIDIA H200 NVL", 835.5),
+        ("NVIDIA H100 80GB HBM3", 989.4),
+        ("NVIDIA H100 PCIe", 756),
+        ("NVIDIA A100-SXM4-80GB", 312),
+        ("NVIDIA L4", 121),
+        ("NVIDIA L40S", 362),
+    ],
 )
 def test_peaks_are_known_by_product(product: str, tera: float) -> None:
     assert peak_flops(product) == tera * 1e12
