@@ -61,6 +61,26 @@ def test_a_flat_line_lies_where_its_value_is(tmp_path: Path) -> None:
     store.close()
 
 
+def test_each_owner_has_a_line_with_its_name(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "s")
+    shares = {"outsider:anna": 10e9, "outsider:<b>": 30e9, "run:r1": 60e9}
+    parts = [columns("gpu:0", [0, 1, 2], {"process_memory_used": [used] * 3}, owner=owner) for owner, used in shares.items()]
+    parts += [columns("slot:0", [at, at + 1], {"step_time": [1.0 + at, 1.0 + at]}, owner=f"run:r{at}") for at in (0, 1)]
+    store.append(A, batch(1, *parts))
+    page = b"".join(report_pieces(store, Selection(T0, T0 + 3), "owners", [], [])).decode()
+    legends = {
+        metric: re.findall(r"&#9632; ([^<]*)<", legend)
+        for metric, legend in re.findall(r"<small>\((\w+), .*?<div class=\"legend\">(.*?)</div>", page, re.DOTALL)
+    }
+    assert sorted(legends["process_memory_used"]) == ["a gpu:0 outsider:&lt;b&gt;", "a gpu:0 outsider:anna", "a gpu:0 run:r1"]
+    assert sorted(legends["step_time"]) == ["a slot:0 run:r0", "a slot:0 run:r1"]
+    (memory,) = re.findall(r"<small>\(process_memory_used, .*?(<svg.*?</svg>)", page, re.DOTALL)
+    drawn = [path.split("L")[0] for path in re.findall(r'<path d="([^"]*)" fill="none" stroke="#', memory)]
+    heights = [(HEIGHT - BOTTOM - float(path.split()[1])) / (HEIGHT - BOTTOM - TOP) for path in drawn]
+    assert sorted(round(60 * height) for height in heights) == [10, 30, 60], "and no mean of people"
+    store.close()
+
+
 def test_a_session_of_nothing_says_so(tmp_path: Path) -> None:
     store = open_store(tmp_path / "s")
     assert b"<h2>Charts</h2><p>Nothing was measured in this time.</p>" in b"".join(

@@ -95,8 +95,7 @@ def _chart(store: ParquetSampleStore, selection: Selection, info: MetricInfo) ->
     ).series
     if not band or np.isnan(band[0].mean).all():
         return ""
-    by_device = SampleQuery((metric,), selection.from_s, selection.to_s, POINTS, clients, aggregate=Aggregate.MEAN)
-    lines = store.query(by_device).series
+    lines = store.query(SampleQuery((metric,), selection.from_s, selection.to_s, POINTS, clients)).series
     few = len(lines) <= LINES_MAX
     shown = lines if few else band
     axis = _Axis(selection.from_s, selection.to_s, *bounds(info, _least(shown), _greatest(shown)))
@@ -107,13 +106,18 @@ def _chart(store: ParquetSampleStore, selection: Selection, info: MetricInfo) ->
         f'<path d="{axis.line(line.at_us, line.mean)}" fill="none" stroke="{COLOURS[place % len(COLOURS)]}" stroke-width="1.3"/>'
         for place, line in enumerate(shown)
     ]
-    names = [f"{line.client} {line.device}" for line in lines] if few else [f"mean and range of {len(lines)} devices"]
+    names = [_name(line) for line in lines] if few else [f"mean and range of {len(lines)} lines"]
     legend = "".join(
         f'<span style="color:{COLOURS[place % len(COLOURS)]}">&#9632; {escape(text)}</span>' for place, text in enumerate(names)
     )
     heading = f"<h3>{escape(info.help)} <small>({escape(metric)}, {escape(info.unit)})</small></h3>"
     picture = f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(info.help)}">{"".join(parts)}</svg>'
     return f'{heading}{picture}<div class="legend">{legend}</div>'
+
+
+def _name(line: AnswerSeries) -> str:
+    """Whose it is, too: runs take turns on a slot, and several people may use one GPU."""
+    return " ".join(filter(None, (line.client, line.device, line.owner)))
 
 
 def _least(lines: Sequence[AnswerSeries]) -> float:
