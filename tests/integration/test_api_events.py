@@ -17,6 +17,7 @@ from gswarm.datapool.manifest import Entry, Manifest, save_manifest
 from gswarm.domain.errors import ConflictError, CorruptDataError, InvalidInputError, NotFoundError, UnavailableError
 from gswarm.domain.ids import Digest, JobId, RunId
 from gswarm.domain.messages import LogLine
+from gswarm.domain.plan import RunState
 from gswarm.host import loop
 from gswarm.host.api import events, sse
 from gswarm.host.api.events import event_kind
@@ -58,6 +59,13 @@ def test_events_without_an_id_begin_now(api: ApiHost, host: Host) -> None:
     event = next(live)
     assert (event["type"], event["ids"]) == ("run_op_requested", {"run": "r1", "experiment": "e1"})
     assert "admin" in event["text"]
+
+
+def test_the_end_of_an_undo_window_is_about_its_run(api: ApiHost, host: Host) -> None:
+    _, _, run = with_runs(api)
+    api.bring_to(run, RunState.DELETED)
+    [event] = host.past_events(1)
+    assert (event["type"], event["ids"]) == ("timer_fired", {"run": run, "experiment": "e1"})
 
 
 def test_what_is_past_comes_in_pages_of_what_is_asked_for(api: ApiHost, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

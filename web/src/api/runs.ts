@@ -9,6 +9,14 @@ export function fetchRun(run: string): Promise<RunView> {
   return taken(api.GET("/api/v1/runs/{run}", { params: { path: { run } } }));
 }
 
+/** Events do not tell of single steps: what trains is read that often. */
+export const LIVE_MS = 3000;
+
+/** How often a list of runs is read again without an event. */
+export function pollOfRuns({ state }: { state: { data?: readonly RunView[] } }): number | false {
+  return state.data?.some((run) => run.slot !== null) ? LIVE_MS : false;
+}
+
 export function runQuery(run: string) {
   return queryOptions({ queryKey: ["run", run, "view"], queryFn: () => fetchRun(run) });
 }
@@ -78,6 +86,7 @@ export function runsInStateQuery(state: "running" | "queued", limit: number) {
     queryKey: ["runs", state, limit],
     queryFn: async (): Promise<RunView[]> =>
       (await taken(api.GET("/api/v1/runs", { params: { query: { state: [state], limit } } }))).items,
+    refetchInterval: pollOfRuns,
   });
 }
 

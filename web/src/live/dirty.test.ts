@@ -38,3 +38,16 @@ test("after a restore from a backup everything is stale", () => {
   const dirty = collect(collect(CLEAN, event("chunk_trained", { run: "r1" })), event("plan_restored", {}));
   expect(staleKeys(dirty)).toEqual([[]]);
 });
+
+test.each([
+  event("client_lost", { client: "left" }),
+  event("slots_occupied", { client: "left" }),
+  event("timer_fired", { run: "r1", experiment: "e1" }),
+  event("timer_fired", {}),
+])("$type says nothing of the runs that it moves: all that shows runs is stale", (one) => {
+  const dirty = collect(CLEAN, one);
+  expect(isClean(dirty)).toBe(false);
+  expect(staleKeys(dirty)).toEqual(
+    expect.arrayContaining([["experiments"], ["host"], ["runs"], ["experiment"], ["clients"]]),
+  );
+});

@@ -15,6 +15,8 @@ export interface Dirty {
   readonly experiments: ReadonlySet<string>;
   readonly clients: ReadonlySet<string>;
   readonly jobs: boolean;
+  /** A client came or went, or a timer was due: any run may be elsewhere now. */
+  readonly wide: boolean;
   /** Nothing that was read before can be relied on. */
   readonly everything: boolean;
 }
@@ -24,11 +26,9 @@ export const CLEAN: Dirty = {
   experiments: new Set(),
   clients: new Set(),
   jobs: false,
+  wide: false,
   everything: false,
 };
-
-/** More changed runs of a flush than this are read as a list. */
-export const RUNS_ONE_BY_ONE_MAX = 20;
 
 export function collect(dirty: Dirty, event: HostEvent): Dirty {
   const { run, experiment, client, job } = event.ids;
@@ -37,6 +37,8 @@ export function collect(dirty: Dirty, event: HostEvent): Dirty {
     experiments: added(dirty.experiments, experiment),
     clients: added(dirty.clients, client),
     jobs: dirty.jobs || job !== undefined || event.type === "experiment_submitted" || event.type === "job_requested",
+    wide:
+      dirty.wide || event.type === "timer_fired" || (client !== undefined && run === undefined && job === undefined),
     everything: dirty.everything || event.type === "plan_restored",
   };
 }
@@ -49,21 +51,24 @@ export function isClean(dirty: Dirty): boolean {
   return (
     !dirty.everything &&
     !dirty.jobs &&
+    !dirty.wide &&
     dirty.runs.size === 0 &&
     dirty.experiments.size === 0 &&
     dirty.clients.size === 0
   );
 }
 
-/** Beginnings of the query keys that are stale now; lists of runs are patched apart, see `apply.ts`. */
+/** Beginnings of the query keys that are stale now; what shows runs that no event names is read again apart, see `apply.ts`. */
 export function staleKeys(dirty: Dirty): readonly (readonly string[])[] {
   if (dirty.everything) return [[]];
   const keys: string[][] = [];
-  if (dirty.experiments.size > 0) keys.push(["experiments"], ["host"]);
-  if (dirty.runs.size > 0 || dirty.experiments.size > 0) keys.push(["runs"]);
-  for (const experiment of dirty.experiments) keys.push(["experiment", experiment]);
+  const moved = dirty.wide || dirty.experiments.size > 0;
+  if (moved) keys.push(["experiments"], ["host"]);
+  if (moved || dirty.runs.size > 0) keys.push(["runs"]);
+  if (moved || dirty.runs.size > 0 || dirty.clients.size > 0) keys.push(["clients"]);
+  if (dirty.wide) keys.push(["experiment"]);
+  else for (const experiment of dirty.experiments) keys.push(["experiment", experiment]);
   for (const run of dirty.runs) keys.push(["run", run]);
-  if (dirty.clients.size > 0 || dirty.runs.size > 0) keys.push(["clients"]);
   for (const client of dirty.clients) keys.push(["client", client]);
   if (dirty.jobs) keys.push(["queue"]);
   return keys;

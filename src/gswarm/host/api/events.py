@@ -20,7 +20,8 @@ from gswarm.host.api.sse import frame
 from gswarm.host.event_text import describe
 from gswarm.host.journal.protocol import JournalEntry
 from gswarm.scheduler.core import ClusterState
-from gswarm.scheduler.events import Event
+from gswarm.scheduler.events import Event, TimerFired
+from gswarm.scheduler.operations import SWEEP
 
 ID_FIELDS = ("experiment", "run", "parent", "client", "job")
 LOOKS_MAX = 10_000
@@ -127,8 +128,10 @@ def event_kind(event: Event) -> str:
 
 
 def event_ids(state: ClusterState, event: Event) -> dict[str, str]:
-    """Whom the event is about: its own ids, the experiment of its run or job, and what a request made."""
+    """Whom the event is about: its own ids, the experiment of its run or job, what a request made, and whose timer it is."""
     ids = {name: str(value) for name in ID_FIELDS if (value := getattr(event, name, None)) is not None}
+    if isinstance(event, TimerFired) and event.key.startswith(SWEEP):
+        ids["run"] = event.key.removeprefix(SWEEP)
     request: RequestId | None = getattr(event, "request", None)
     made = state.result_of(request) if request is not None else None
     if made is not None:
