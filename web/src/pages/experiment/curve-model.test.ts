@@ -1,6 +1,6 @@
 import { describe, expect, it, test } from "vitest";
-import { liveRuns, merged } from "@/api/curves";
-import type { CheckpointView } from "@/api/runs";
+import { type KnownCurves, liveRuns, merged, noted } from "@/api/curves";
+import type { CheckpointView, RunView } from "@/api/runs";
 import { testRun } from "@/api/test-run";
 import { checkpointMarks, firstMetric, stepsOf, timeAt, toCurves } from "./curve-model";
 
@@ -63,6 +63,26 @@ test("only curves that may have grown are read again", () => {
     testRun("r4", { current_step: 9, state: "deleting" }),
   ];
   expect(liveRuns(VIEW, runs)).toEqual(["r2", "r3"]);
+});
+
+test("a run at rest whose metric has no value at its last step is read a few times more and no longer", () => {
+  const read = (view: KnownCurves, run: RunView) => {
+    const live = liveRuns(view, [run]);
+    return { view: noted(merged(view, { ...VIEW, curves: [LOSS] }), live, [run]), count: live.length };
+  };
+  const stopped = testRun("r1", { current_step: 5, state: "stopped" });
+  let view: KnownCurves = VIEW;
+  const counts = Array.from({ length: 5 }, () => {
+    const next = read(view, stopped);
+    view = next.view;
+    return next.count;
+  });
+  expect(counts).toEqual([1, 1, 1, 0, 0]);
+  // It goes on, and rests again where it was.
+  expect(liveRuns(view, [{ ...stopped, slot: "left/0" }])).toEqual(["r1"]);
+  view = read(view, { ...stopped, slot: "left/0" }).view;
+  expect(liveRuns(view, [stopped])).toEqual(["r1"]);
+  expect(liveRuns(view, [{ ...stopped, current_step: 7 }])).toEqual(["r1"]);
 });
 
 test("the metric that is shown first", () => {

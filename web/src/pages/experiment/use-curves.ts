@@ -1,5 +1,5 @@
 import { keepPreviousData, useQuery, useQueryClient } from "@tanstack/react-query";
-import { type CurvesView, fetchCurves, liveRuns } from "@/api/curves";
+import { fetchCurves, type KnownCurves, liveRuns, noted } from "@/api/curves";
 import type { RunView } from "@/api/runs";
 
 const LIVE_MS = 2000;
@@ -12,17 +12,18 @@ export function useCurves(
   metric: string,
   runs: readonly RunView[],
   steps: readonly [number, number] | null,
-): { data: CurvesView | undefined; isPending: boolean } {
+): { data: KnownCurves | undefined; isPending: boolean } {
   const client = useQueryClient();
   const points = Math.max(100, Math.min(2000, Math.round(POINTS_IN_ALL / Math.max(1, runs.length) / 100) * 100));
   const queryKey = ["curves", experiment, metric, points, steps];
   const { data, isPending } = useQuery({
     queryKey,
-    queryFn: ({ signal }) => {
-      const old = client.getQueryData<CurvesView>(queryKey);
+    queryFn: async ({ signal }) => {
+      const old = client.getQueryData<KnownCurves>(queryKey);
       const known = client.getQueryData<readonly RunView[]>(["run-list", experiment]) ?? runs;
-      const onPart = (view: CurvesView) => client.setQueryData(queryKey, view);
-      return fetchCurves({ experiment, metric, points, steps }, old, liveRuns(old, known), signal, onPart);
+      const onPart = (view: KnownCurves) => client.setQueryData(queryKey, view);
+      const live = liveRuns(old, known);
+      return noted(await fetchCurves({ experiment, metric, points, steps }, old, live, signal, onPart), live, known);
     },
     enabled: metric !== "" && runs.length > 0,
     staleTime: 0,
