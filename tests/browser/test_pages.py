@@ -17,6 +17,7 @@ from gswarm.domain.ids import JobId, RunId
 from gswarm.domain.messages import LogLine, StepMetrics
 from gswarm.host import loop
 from gswarm.host.api import events
+from gswarm.scheduler.events import ClientLost
 
 pytestmark = pytest.mark.e2e
 Open = Callable[..., Dashboard]
@@ -219,3 +220,34 @@ def test_nobody_is_kept_out_and_everything_fits(api: ApiHost, run: str, visit: O
             # The runs have a column a parameter: their table scrolls, its first columns stay.
             faults[path] += [f"the table {name} is cut" for name in seen.cut_tables() if name != "Runs"]
     assert {path: found for path, found in faults.items() if found} == {}
+
+
+def test_a_page_follows_runs_that_no_event_names(api: ApiHost, visit: Open) -> None:
+    runs = [RunId(run) for run in list(api.state.runs)[:3]]
+    seen = visit(f"/experiments/{api.state.runs[runs[0]].experiment}")
+
+    def follows() -> RunId | None:
+        """Whose slot it is."""
+        holder = next((slot.queue[0][0] for slot in api.state.slots.values() if slot.queue), None)
+        for run in runs:
+            expect(seen.row(run)).to_contain_text(api.state.runs[run].state.value)
+            expect(seen.row(run).get_by_text(f"{CLIENT}/0")).to_have_count(int(run == holder))
+        return holder
+
+    holder = follows()
+    assert holder is not None
+    step = api.state.runs[holder].position + 1
+    api.series.append([StepMetrics(holder, 1, step, at_s=2e9, values=(("loss", 2.0),))])
+    expect(seen.row(holder)).to_contain_text(f"{step} / ")
+
+    seen.choose(holder)
+    seen.operation("Stop").click()
+    expect(seen.row(holder)).to_contain_text("stopping")
+    expect(seen.strip("stop", holder)).to_have_attribute("data-phase", "acknowledged")
+    api.give_back(holder)
+    expect(seen.strip("stop", holder)).to_have_attribute("data-phase", "effective")
+    following = follows()
+    assert following not in (None, holder)
+    api.submit(ClientLost(CLIENT, "its cable was pulled"))
+    assert follows() is None
+    api.join()

@@ -1,36 +1,18 @@
 /** What everything on the page shares: the cache of queries, the login, the addresses. */
 import { CSPProvider } from "@base-ui/react/csp-provider";
-import { QueryCache, QueryClient, QueryClientProvider, useQuery } from "@tanstack/react-query";
+import { QueryClientProvider, useQuery } from "@tanstack/react-query";
 import { RouterProvider } from "react-router";
-import { ApiError } from "@/api/client";
+import { queryClient } from "@/api/query-client";
 import { whoamiQuery } from "@/api/session";
 import { LoginPage } from "@/pages/login/login-page";
 import { Toasts } from "@/ui/toasts";
 import { TooltipProvider } from "@/ui/tooltip";
 import { router } from "./routes";
 
-const RETRIES = 2;
-
-const client: QueryClient = new QueryClient({
-  queryCache: new QueryCache({
-    onError: (error) => {
-      // The login has ended: the page stays as it is and asks for another one.
-      if (error instanceof ApiError && error.status === 401) client.setQueryData(whoamiQuery.queryKey, null);
-    },
-  }),
-  defaultOptions: {
-    queries: {
-      staleTime: 30_000,
-      refetchOnWindowFocus: false,
-      retry: (count, error) => !(error instanceof ApiError) && count < RETRIES,
-    },
-  },
-});
-
 export function App() {
   return (
     <CSPProvider disableStyleElements>
-      <QueryClientProvider client={client}>
+      <QueryClientProvider client={queryClient}>
         <TooltipProvider delay={400}>
           <Gate />
           <Toasts />

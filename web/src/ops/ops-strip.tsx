@@ -23,15 +23,15 @@ export function OpsStrip() {
   const ops = useOps();
   const runs = useQueries({
     queries: waiting(ops, "run").map((id) => ({ ...runQuery(id), staleTime: 0 })),
-    combine: viewsOf<RunView>,
+    combine: readsOf<RunView>,
   });
   const experiments = useQueries({
     queries: waiting(ops, "experiment").map((id) => ({ ...experimentQuery(id), staleTime: 0 })),
-    combine: viewsOf<ExperimentView>,
+    combine: readsOf<ExperimentView>,
   });
   useEffect(() => {
-    for (const view of runs) dispatch({ kind: "seen", seen: { kind: "run", view } });
-    for (const view of experiments) dispatch({ kind: "seen", seen: { kind: "experiment", view } });
+    for (const { view, readMs } of runs) dispatch({ kind: "seen", seen: { kind: "run", view }, readMs });
+    for (const { view, readMs } of experiments) dispatch({ kind: "seen", seen: { kind: "experiment", view }, readMs });
   }, [runs, experiments]);
   if (ops.length === 0) return null;
   const more = ops.length - SHOWN_MAX;
@@ -78,8 +78,15 @@ function hide(): void {
   dispatch({ kind: "forgotten", phases: ["effective", "refused"] });
 }
 
-function viewsOf<T>(answers: readonly { data: T | undefined }[]): readonly T[] {
-  return answers.flatMap(({ data }) => (data === undefined ? [] : [data]));
+interface Read<T> {
+  readonly view: T;
+  readonly readMs: number;
+}
+
+function readsOf<T>(answers: readonly { data: T | undefined; dataUpdatedAt: number }[]): readonly Read<T>[] {
+  return answers.flatMap(({ data, dataUpdatedAt }) =>
+    data === undefined ? [] : [{ view: data, readMs: dataUpdatedAt }],
+  );
 }
 
 /** The operation on a run that is not effective yet. */

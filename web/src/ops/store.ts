@@ -1,8 +1,16 @@
 /** The operations of this page since it was opened, and the ways to ask for more. */
 import { useSyncExternalStore } from "react";
 import { newRequestKey } from "@/api/client";
-import { type ExperimentOp, type ExperimentView, operateExperiment } from "@/api/experiments";
-import { type CloneWish, clone, operate, type RunOp, type RunView } from "@/api/runs";
+import {
+  type ExperimentOp,
+  experimentQuery,
+  type ExperimentView,
+  operateExperiment,
+  runListQuery,
+  withFresh,
+} from "@/api/experiments";
+import { queryClient } from "@/api/query-client";
+import { type CloneWish, clone, operate, type RunOp, runQuery, type RunView } from "@/api/runs";
 import { plural } from "@/lib/format";
 import { toast, toastError } from "@/ui/toasts";
 import { advance, type OpEvent, type Subject, type TrackedOp, type View } from "./track";
@@ -79,13 +87,30 @@ async function follow(op: RunOp, on: Subject, key: string, send: () => Promise<V
   dispatch({ kind: "asked", key, op, on, at: Date.now() / 1000 });
   try {
     const seen = await send();
-    dispatch({ kind: "answered", key, seen });
+    const atMs = Date.now();
+    await keep(seen);
+    dispatch({ kind: "answered", key, seen, atMs });
     return seen;
   } catch (error) {
     dispatch({ kind: "refused", key, note: error instanceof Error ? error.message : String(error) });
     toastError(`Could not ${WORDS[op]} ${on.kind === "run" ? on.id : on.name}`, error);
     return null;
   }
+}
+
+/** The answer takes the place of what was read before it, and of what is being read. */
+async function keep({ kind, view }: View): Promise<void> {
+  if (kind === "experiment") return put(experimentQuery(view.id).queryKey, view);
+  await put(runQuery(view.id).queryKey, view);
+  const { queryKey } = runListQuery(view.experiment);
+  const list = queryClient.getQueryState(queryKey);
+  // One that is read as a whole at the moment, for the first time or because it cannot be relied on, stays so.
+  if (list?.data && !list.isInvalidated) await put(queryKey, withFresh(list.data, [view]));
+}
+
+async function put(queryKey: readonly unknown[], value: unknown): Promise<void> {
+  await queryClient.cancelQueries({ queryKey });
+  queryClient.setQueryData(queryKey, value);
 }
 
 async function inTurns<T>(items: readonly string[], act: (item: string) => Promise<T | null>): Promise<T[]> {

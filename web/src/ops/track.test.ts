@@ -19,14 +19,34 @@ test("a stop is requested, acknowledged, effective", () => {
       kind: "answered",
       key: "k",
       seen: { kind: "run", view: testRun("r1", { state: "stopping" }) },
+      atMs: 10,
     }),
     after(
       asked("k", "stop", "r1"),
-      { kind: "answered", key: "k", seen: { kind: "run", view: testRun("r1", { state: "stopping" }) } },
-      { kind: "seen", seen: { kind: "run", view: testRun("r1", { state: "stopped" }) } },
+      { kind: "answered", key: "k", seen: { kind: "run", view: testRun("r1", { state: "stopping" }) }, atMs: 10 },
+      { kind: "seen", seen: { kind: "run", view: testRun("r1", { state: "stopped" }) }, readMs: 20 },
     ),
   ];
   expect(steps.map(([one]) => one?.phase)).toEqual(["requested", "acknowledged", "effective"]);
+});
+
+test.each([
+  ["stop", "stopping", "running"],
+  ["resume", "queued", "stopped"],
+] as const)("what was read before the answer to a %s says nothing about it", (op, after_, before) => {
+  const ops = after(asked("k", op, "r1"), {
+    kind: "answered",
+    key: "k",
+    seen: { kind: "run", view: testRun("r1", { state: after_ }) },
+    atMs: 10,
+  });
+  const seen = (readMs: number): OpEvent => ({
+    kind: "seen",
+    seen: { kind: "run", view: testRun("r1", { state: before }) },
+    readMs,
+  });
+  expect(advance(ops, seen(9))).toBe(ops);
+  expect(advance(ops, seen(10))[0]?.phase).toBe("effective");
 });
 
 test("a clone is followed as the new run", () => {
@@ -34,6 +54,7 @@ test("a clone is followed as the new run", () => {
     kind: "answered",
     key: "k",
     seen: { kind: "run", view: testRun("r9", { state: "queued" }) },
+    atMs: 10,
   });
   expect(one).toMatchObject({ on: { kind: "run", id: "r9" }, phase: "acknowledged" });
 });
@@ -41,8 +62,8 @@ test("a clone is followed as the new run", () => {
 test("what is effective stays so, whatever the run does later", () => {
   const ops = after(
     asked("k", "resume", "r1"),
-    { kind: "answered", key: "k", seen: { kind: "run", view: testRun("r1", { state: "running" }) } },
-    { kind: "seen", seen: { kind: "run", view: testRun("r1", { state: "queued" }) } },
+    { kind: "answered", key: "k", seen: { kind: "run", view: testRun("r1", { state: "running" }) }, atMs: 10 },
+    { kind: "seen", seen: { kind: "run", view: testRun("r1", { state: "queued" }) }, readMs: 20 },
   );
   expect(ops[0]?.phase).toBe("effective");
 });
@@ -65,7 +86,7 @@ test("a refusal says why and is over", () => {
 
 test("events of runs that nobody asked about change nothing", () => {
   const ops = after(asked("k", "stop", "r1"));
-  expect(advance(ops, { kind: "seen", seen: { kind: "run", view: testRun("r2") } })).toBe(ops);
+  expect(advance(ops, { kind: "seen", seen: { kind: "run", view: testRun("r2") }, readMs: 20 })).toBe(ops);
 });
 
 test("the list has an end", () => {
@@ -103,7 +124,7 @@ test("an operation on an experiment is followed beside those on its runs", () =>
   const ops = after(
     asked("a", "stop", "r1"),
     { kind: "asked", key: "b", op: "stop", on: { kind: "experiment", id: "e1", name: "tiny" }, at: 0 },
-    { kind: "answered", key: "b", seen: { kind: "experiment", view } },
+    { kind: "answered", key: "b", seen: { kind: "experiment", view }, atMs: 10 },
   );
   expect(ops.map((one) => [one.on.kind, one.phase])).toEqual([
     ["experiment", "acknowledged"],
@@ -112,6 +133,7 @@ test("an operation on an experiment is followed beside those on its runs", () =>
   const [later] = advance(ops, {
     kind: "seen",
     seen: { kind: "experiment", view: { ...view, states: { stopped: 1 } } },
+    readMs: 20,
   });
   expect(later?.phase).toBe("effective");
 });

@@ -22,6 +22,8 @@ export interface TrackedOp {
   /** What it waits for, or why it was refused. */
   readonly note: string;
   readonly at: number;
+  /** When the host answered, in milliseconds: what was read before that knows nothing of it. */
+  readonly answeredMs: number;
 }
 
 /** The newest are kept. */
@@ -29,9 +31,9 @@ export const TRACKED_MAX = 100;
 
 export type OpEvent =
   | { readonly kind: "asked"; readonly key: string; readonly op: RunOp; readonly on: Subject; readonly at: number }
-  | { readonly kind: "answered"; readonly key: string; readonly seen: View }
+  | { readonly kind: "answered"; readonly key: string; readonly seen: View; readonly atMs: number }
   | { readonly kind: "refused"; readonly key: string; readonly note: string }
-  | { readonly kind: "seen"; readonly seen: View }
+  | { readonly kind: "seen"; readonly seen: View; readonly readMs: number }
   | { readonly kind: "forgotten"; readonly phases: readonly Phase[] };
 
 export function advance(ops: readonly TrackedOp[], event: OpEvent): readonly TrackedOp[] {
@@ -41,19 +43,21 @@ export function advance(ops: readonly TrackedOp[], event: OpEvent): readonly Tra
       // A later wish takes the place of one that is not effective yet; a clone changes nothing about its parent.
       const rest =
         op === "clone" ? ops : ops.filter((one) => !isOn(one, on.kind, on.id) || one.op === "clone" || isOver(one));
-      return [{ key, op, on, at, phase: "requested" as const, note: "" }, ...rest].slice(0, TRACKED_MAX);
+      return [{ key, op, on, at, phase: "requested" as const, note: "", answeredMs: 0 }, ...rest].slice(0, TRACKED_MAX);
     }
     case "answered":
       return replaced(ops, event.key, (one) => ({
         ...one,
         on: subjectOf(event.seen),
+        answeredMs: event.atMs,
         ...progressOf(one.op, event.seen),
       }));
     case "refused":
       return replaced(ops, event.key, (one) => ({ ...one, phase: "refused", note: event.note }));
     case "seen": {
-      const { seen } = event;
-      const waits = (one: TrackedOp) => one.phase === "acknowledged" && isOn(one, seen.kind, seen.view.id);
+      const { seen, readMs } = event;
+      const waits = (one: TrackedOp) =>
+        one.phase === "acknowledged" && isOn(one, seen.kind, seen.view.id) && readMs >= one.answeredMs;
       if (!ops.some(waits)) return ops;
       return ops.map((one) => (waits(one) ? { ...one, ...progressOf(one.op, seen) } : one));
     }

@@ -14,13 +14,12 @@ const OPS: readonly { op: ExperimentOp; label: string }[] = [
 const UNDO: typeof OPS = [{ op: "restore", label: "Restore" }];
 const UNDO_MS = 30_000;
 
-/** Asks the host for an operation on a whole experiment, and keeps what it answers. */
+/** Asks the host for an operation on a whole experiment. */
 export function useExperimentOp(): (op: ExperimentOp, experiment: ExperimentView) => Promise<void> {
   const client = useQueryClient();
   const ask = async (op: ExperimentOp, experiment: ExperimentView) => {
     const view = await askExperiment(op, experiment);
     if (view === null) return;
-    client.setQueryData(["experiment", view.id, "view"], view);
     void client.invalidateQueries({ queryKey: ["experiments"] });
     if (op !== "delete") return;
     toast({
