@@ -251,3 +251,16 @@ def test_a_page_follows_runs_that_no_event_names(api: ApiHost, visit: Open) -> N
     api.submit(ClientLost(CLIENT, "its cable was pulled"))
     assert follows() is None
     api.join()
+
+
+def test_a_choice_of_all_is_of_what_the_filter_showed(api: ApiHost, visit: Open) -> None:
+    first, *others = list(api.state.runs)[:3]
+    seen = visit(f"/experiments/{api.state.runs[RunId(first)].experiment}?filter=-id={first}")
+    page = seen.page
+    page.get_by_role("table", name="Runs", exact=True).get_by_label("Choose all rows").check()
+    page.get_by_label("Filter runs").fill("")
+    expect(seen.row(first)).to_have_attribute("aria-selected", "false")
+    for run in others:
+        expect(seen.row(run)).to_have_attribute("aria-selected", "true")
+    page.get_by_label("Filter runs").fill("nosuch>1")
+    expect(page.get_by_text("No run has a field nosuch").first).to_be_visible()

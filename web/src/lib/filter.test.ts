@@ -1,7 +1,15 @@
 import { expect, test } from "vitest";
 import { matches, parseFilter, rangeOf, withRange } from "./filter";
 
-const RUN = { id: "r7", name: "warm start", state: "running", lr: 0.0003, optim: "adamw", slot: null };
+const RUN = {
+  id: "r7",
+  name: "warm start",
+  state: "running",
+  lr: 0.0003,
+  optim: "adamw",
+  slot: null,
+  "rewards/margins": 0.5,
+};
 
 test.each([
   ["", true],
@@ -23,6 +31,9 @@ test.each([
   ["slot>0", false],
   ["slot:left", false],
   ["nothing:here", false],
+  ["rewards/margins>0.1", true],
+  ["rewards/margins>=0.6", false],
+  ["-left/0", true],
 ])("%s: %s", (text, wanted) => expect(matches(parseFilter(text), RUN)).toBe(wanted));
 
 test("what is half typed holds nothing back", () => {

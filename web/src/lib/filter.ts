@@ -16,7 +16,7 @@ interface Term {
 
 export type Filter = readonly Term[];
 
-const TERM = /^(-?)(?:([\w.-]+?)(<=|>=|[:=<>]))?(.*)$/;
+const TERM = /^(-?)(?:([\w./-]+?)(<=|>=|[:=<>]))?(.*)$/;
 
 /** Words apart from each other by spaces; in double quotes a space is part of the word. */
 function wordsOf(text: string): readonly string[] {

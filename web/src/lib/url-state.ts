@@ -37,20 +37,8 @@ export const listCodec: Codec<readonly string[]> = {
   write: (values) => (values.length > 0 ? values.join(",") : null),
 };
 
-/** In a list: everything that there is to choose from. */
+/** In a list of older addresses: everything that there was to choose from. */
 export const ALL = "*";
-
-/** A list that may say "all" in one character. */
-export function expanded(values: readonly string[], all: readonly string[]): readonly string[] {
-  return values.includes(ALL) ? all : values;
-}
-
-/** The other way: all of more than one need no list. */
-export function condensed(values: readonly string[], all: readonly string[]): readonly string[] {
-  if (values.length < 2 || values.length < all.length) return values;
-  const chosen = new Set(values);
-  return all.every((one) => chosen.has(one)) ? [ALL] : values;
-}
 
 /** A range `from~to` of numbers. */
 export const rangeCodec: Codec<readonly [number, number] | null> = {

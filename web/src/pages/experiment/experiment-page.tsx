@@ -17,7 +17,7 @@ import { ExperimentOps } from "./experiment-ops";
 import { ImportancePanel } from "./importance-panel";
 import { ParallelPanel } from "./parallel-panel";
 import { RunsPanel } from "./runs-panel";
-import { alive, useRunFilter } from "./use-run-filter";
+import { alive, type RunFilter, useRunFilter } from "./use-run-filter";
 
 const TRAIL = [{ to: "/experiments", label: "Experiments" }];
 
@@ -49,8 +49,8 @@ export function Component() {
 }
 
 /** Why no run is left of those that pass the filter, once deleted ones are left out. */
-function nothingText(passing: readonly RunView[]): string {
-  return passing.length > 0 ? "These runs are deleted" : "No run matches the filter";
+function nothingText(passing: readonly RunView[], view: RunFilter): string {
+  return passing.length > 0 ? "These runs are deleted" : view.nothing;
 }
 
 function Runs({ experiment }: { experiment: ExperimentView }) {
@@ -67,10 +67,15 @@ function Runs({ experiment }: { experiment: ExperimentView }) {
   }
   return (
     <>
-      <CurvePanels experiment={experiment} runs={alive(view.drawn)} nothing={nothingText(view.drawn)} view={view} />
+      <CurvePanels
+        experiment={experiment}
+        runs={alive(view.drawn)}
+        nothing={nothingText(view.drawn, view)}
+        view={view}
+      />
       <RunsPanel experiment={experiment} view={view} total={runs.length} />
       {view.only.length > 1 && <ComparePanel experiment={experiment} runs={view.drawn} />}
-      <ChunkPanel experiment={experiment} runs={alive(view.shown)} nothing={nothingText(view.shown)} />
+      <ChunkPanel experiment={experiment} runs={alive(view.shown)} nothing={nothingText(view.shown, view)} />
       <ParallelPanel experiment={experiment} runs={runs} view={view} />
       <ImportancePanel experiment={experiment} />
     </>

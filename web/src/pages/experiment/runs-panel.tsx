@@ -3,7 +3,7 @@ import { memo, useMemo } from "react";
 import type { ExperimentView } from "@/api/experiments";
 import { explainEveryMs, explainQuery, type RunView } from "@/api/runs";
 import { plural } from "@/lib/format";
-import { condensed, expanded, listCodec, sortCodec, useUrlState } from "@/lib/url-state";
+import { sortCodec, useUrlState } from "@/lib/url-state";
 import { OpsBar } from "@/ops/ops-bar";
 import { Button } from "@/ui/button";
 import { Input } from "@/ui/field";
@@ -13,6 +13,7 @@ import css from "./experiment.module.css";
 import { highlight, highlightedRow } from "./highlight";
 import { changedKeys, runColumns } from "./run-columns";
 import type { RunFilter } from "./use-run-filter";
+import { useRunIds } from "./use-run-ids";
 
 interface RunsPanelProps {
   experiment: ExperimentView;
@@ -24,9 +25,8 @@ interface RunsPanelProps {
 export const RunsPanel = memo(function RunsPanel({ experiment, view, total }: RunsPanelProps) {
   const { shown, filter, setFilter, setOnly } = view;
   const [sort, setSort] = useUrlState("sort", sortCodec);
-  const [written, write] = useUrlState("sel", listCodec);
   const ids = useMemo(() => shown.map((run) => run.id), [shown]);
-  const selected = useMemo(() => expanded(written, ids), [written, ids]);
+  const [selected, select] = useRunIds("sel", ids);
   const keys = changedKeys(shown).join(",");
   const columns = useMemo(
     () => runColumns(keys ? keys.split(",") : [], experiment.metric.name, (run) => setOnly([run])),
@@ -70,11 +70,11 @@ export const RunsPanel = memo(function RunsPanel({ experiment, view, total }: Ru
         onSort={setSort}
         pinned={PINNED}
         selected={selected}
-        onSelect={(wanted) => write(condensed(wanted, ids))}
+        onSelect={select}
         onHover={highlight}
         highlighted={highlightedRow}
         maxHeight={480}
-        empty={<Empty title="No run matches the filter" />}
+        empty={<Empty title={view.nothing} />}
       />
       {chosen.length === 1 && chosen[0] && <Why run={chosen[0]} />}
     </Panel>

@@ -1,8 +1,9 @@
 /** Which runs the page shows, by its address: a filter over all, and those that are looked at alone. */
-import { useCallback, useMemo, useRef } from "react";
+import { useMemo } from "react";
 import type { RunView } from "@/api/runs";
-import { type Fields, matches, parseFilter } from "@/lib/filter";
-import { condensed, expanded, listCodec, textCodec, useUrlState } from "@/lib/url-state";
+import { type Fields, type Filter, matches, parseFilter } from "@/lib/filter";
+import { textCodec, useUrlState } from "@/lib/url-state";
+import { useRunIds } from "./use-run-ids";
 
 const TEXT = textCodec<string>("");
 
@@ -16,26 +17,32 @@ export interface RunFilter {
   readonly shown: readonly RunView[];
   /** What charts draw: of those, the ones that are looked at alone. */
   readonly drawn: readonly RunView[];
+  /** Why none does. */
+  readonly nothing: string;
 }
 
 export function useRunFilter(runs: readonly RunView[]): RunFilter {
   const [filter, setFilter] = useUrlState("filter", TEXT);
-  const [written, write] = useUrlState("only", listCodec);
-  const shown = useMemo(() => {
-    const parsed = parseFilter(filter);
-    return parsed.length > 0 ? runs.filter((run) => matches(parsed, fieldsOf(run))) : runs;
-  }, [runs, filter]);
+  const parsed = useMemo(() => parseFilter(filter), [filter]);
+  const shown = useMemo(
+    () => (parsed.length > 0 ? runs.filter((run) => matches(parsed, fieldsOf(run))) : runs),
+    [runs, parsed],
+  );
+  const nothing = useMemo(() => nothingText(parsed, runs), [parsed, runs]);
   const ids = useMemo(() => shown.map((run) => run.id), [shown]);
-  const only = useMemo(() => expanded(written, ids), [written, ids]);
-  // The same function for as long as the page is there: the table's rows are made with it.
-  const known = useRef(ids);
-  known.current = ids;
-  const setOnly = useCallback((wanted: readonly string[]) => write(condensed(wanted, known.current)), [write]);
+  const [only, setOnly] = useRunIds("only", ids);
   const drawn = useMemo(() => {
     const wanted = new Set(only);
     return only.length > 0 ? runs.filter((run) => wanted.has(run.id)) : shown;
   }, [runs, shown, only]);
-  return { filter, setFilter, only, setOnly, shown, drawn };
+  return { filter, setFilter, only, setOnly, shown, drawn, nothing };
+}
+
+/** Why no run passes the filter. */
+export function nothingText(filter: Filter, runs: readonly RunView[]): string {
+  const known = new Set(runs.flatMap((run) => Object.keys(fieldsOf(run)).map((field) => field.toLowerCase())));
+  const unknown = filter.find((term) => term.field !== null && !known.has(term.field));
+  return unknown ? `No run has a field ${unknown.field}` : "No run matches the filter";
 }
 
 /**
