@@ -11,6 +11,7 @@ export const tokensQuery = queryOptions({
   queryKey: ["tokens"],
   queryFn: (): Promise<TokenView[]> =>
     allPages((cursor) => taken(api.GET("/api/v1/tokens", { params: { query: { limit: 1000, cursor } } }))),
+  refetchInterval: 10_000,
 });
 
 export function createToken(body: TokenRequest): Promise<NewTokenView> {

@@ -75,7 +75,7 @@ export function AuditTab() {
   const [kind, setKind] = useUrlState("audit", KIND);
   const [filter, setFilter] = useUrlState("filter", FILTER);
   const [sort, setSort] = useUrlState("sort", sortCodec);
-  const { data, error, hasNextPage, isFetching, fetchNextPage } = useInfiniteQuery(auditQuery(kind));
+  const { data, error, hasNextPage, isFetchingNextPage, fetchNextPage } = useInfiniteQuery(auditQuery(kind));
   const parsed = useMemo(() => parseFilter(filter), [filter]);
   const records = useMemo(
     () => (data?.pages ?? []).flatMap((page) => page.items).filter((one) => matches(parsed, { ...one })),
@@ -113,11 +113,14 @@ export function AuditTab() {
       />
       <footer className={css.foot}>
         {hasNextPage ? (
-          <Button disabledReason={isFetching ? "They are being read" : null} onClick={() => void fetchNextPage()}>
+          <Button
+            disabledReason={isFetchingNextPage ? "They are being read" : null}
+            onClick={() => void fetchNextPage()}
+          >
             Read 200 older ones
           </Button>
         ) : (
-          <span className="muted">{isFetching ? "" : "No older records are kept"}</span>
+          <span className="muted">{data && "No older records are kept"}</span>
         )}
       </footer>
     </Panel>

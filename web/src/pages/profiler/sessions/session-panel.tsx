@@ -18,6 +18,8 @@ import { type Column, DataTable } from "@/ui/table/data-table";
 import css from "../profiler.module.css";
 import { causeText } from "./session-model";
 
+/** While it runs. */
+const LIVE_MS = 10_000;
 const run = createColumnHelper<RunSummary>();
 const right = { align: "right" } as const;
 const RUNS: readonly Column<RunSummary>[] = [
@@ -108,8 +110,9 @@ const BUBBLES: readonly Column<BubbleView>[] = [
 
 /** What a session was about: its runs, and when slots trained nothing. */
 export function SessionPanel({ session }: { session: SessionView }) {
-  const { data: counted } = useQuery(sessionQuery(session.name));
-  const { data: summary, error } = useQuery(summaryQuery(session.name));
+  const refetchInterval = session.stopped_at === null ? LIVE_MS : false;
+  const { data: counted } = useQuery({ ...sessionQuery(session.name), refetchInterval });
+  const { data: summary, error } = useQuery({ ...summaryQuery(session.name), refetchInterval });
   const [runSort, setRunSort] = useUrlState("runs", sortCodec);
   const [bubbleSort, setBubbleSort] = useUrlState("bubbles", sortCodec);
   const causes = (summary?.causes ?? []).map(
