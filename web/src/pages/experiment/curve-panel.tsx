@@ -46,7 +46,8 @@ export function CurvePanel(props: CurvePanelProps) {
   const theme = useTheme();
   const [chosen, setMetric] = useUrlState(props.param, NAME);
   const devices = Number((experiment.spec.resources as { gpus_per_run?: number } | undefined)?.gpus_per_run ?? 1);
-  const metric = chosen || props.wanted;
+  const [first, setFirst] = useState(props.wanted);
+  const metric = chosen || first;
   const [isDense, setDense] = useState(false);
   const steps = isDense ? stepsOf(range, runs, axis, devices) : null;
   const { data, isPending } = useCurves(experiment.id, metric, runs, steps);
@@ -55,7 +56,9 @@ export function CurvePanel(props: CurvePanelProps) {
   useEffect(() => setDense(hasTimes), [hasTimes]);
   // Evaluations have no times of their own: those of the training steps before them stand for them.
   const { data: clock } = useCurves(experiment.id, axis === "time" ? CLOCK : "", runs, null);
-  const metrics = data?.metrics ?? [];
+  const metrics = data?.metrics ?? NO_METRICS;
+  const { wanted, pattern } = props;
+  useEffect(() => setFirst(firstMetric(wanted, metrics, pattern)), [wanted, metrics, pattern]);
   const curves = useMemo(
     () => toCurves(data, runs, { axis, smoothing, isLog, devices, begin: experiment.created_at, clock }),
     [data, runs, axis, smoothing, isLog, devices, experiment.created_at, clock],
@@ -83,7 +86,7 @@ export function CurvePanel(props: CurvePanelProps) {
       actions={
         <Select
           label="Metric"
-          value={firstMetric(metric, metrics, props.pattern)}
+          value={metric}
           choices={[...new Set([metric, ...metrics])].map((name) => ({ value: name, label: name }))}
           onChange={setMetric}
         />
@@ -121,6 +124,7 @@ export function CurvePanel(props: CurvePanelProps) {
   );
 }
 
+const NO_METRICS: readonly string[] = [];
 const NO_MARKS: readonly Mark[] = [];
 
 /** Where the one run that is shown has checkpoints to start from. */
