@@ -8,6 +8,7 @@ import {
   formatMoment,
   formatNumber,
   formatPercent,
+  formatSetting,
   NONE,
   plural,
 } from "./format";
@@ -64,6 +65,24 @@ test("a moment names the day unless it is today, and the year unless it is this 
   expect(formatMoment(at, now(2027, 10, 23))).toBe("2026-11-23 09:10:12");
   expect(formatMoment(null, at)).toBe(NONE);
 });
+
+test.each([
+  ["5e-05", "5e-5"],
+  ["0.0003", "3e-4"],
+  ["3.00e-4", "3e-4"],
+  [0.00025, "2.5e-4"],
+  [0.002, "0.002"],
+  ["0.10", "0.1"],
+  ["1e3", "1000"],
+  ["0.0", "0"],
+  [16, "16"],
+  ["20240101123456789012", "20240101123456789012"],
+  ["007", "007"],
+  ["1e-05,0.5,all", "1e-5,0.5,all"],
+  ["cosine", "cosine"],
+  ["1e999", "1e999"],
+  ["", ""],
+])("setting %s is %s", (value, text) => expect(formatSetting(value)).toBe(text));
 
 test("one and many", () => expect([plural(1, "run"), plural(1200, "run")]).toEqual(["1 run", "1,200 runs"]));
 

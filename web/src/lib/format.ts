@@ -16,6 +16,22 @@ export function formatNumber(value: Maybe): string {
   return Number.isInteger(value) ? String(value) : String(Number(value.toPrecision(4)));
 }
 
+/**
+ * A run's setting as people type it, in the shortest form that is exact: `5e-5`, `3e-4`, `0.002`. A number may come as text in another
+ * form, as `5e-05`; lists are separated by commas, and text that is no number stays as it is.
+ */
+export function formatSetting(value: string | number): string {
+  return String(value).split(",").map(shortest).join(",");
+}
+
+function shortest(text: string): string {
+  const isExact = /^[-+]?(\d+\.\d*|\.\d+|\d+(?=e))(e[-+]?\d+)?$/i.test(text);
+  const value = Number(text);
+  if (!isExact || !Number.isFinite(value)) return text;
+  const written = Math.abs(value) < 1e-3 && value !== 0 ? value.toExponential() : String(value);
+  return written.replace("e+", "e");
+}
+
 /** Prefixes of the powers of a thousand. */
 export const POWERS = ["", "k", "M", "G", "T", "P"];
 

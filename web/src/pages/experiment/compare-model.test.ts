@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { rowTexts } from "./compare-model";
+import { testRun } from "@/api/test-run";
+import { differingKeys, rowTexts } from "./compare-model";
 
 test.each([
   [
@@ -24,3 +25,8 @@ test.each([
     ["–", "–"],
   ],
 ])("%o is written as %o", (values, texts) => expect(rowTexts(values)).toEqual(texts));
+
+test("settings that differ are written as they are typed", () => {
+  const runs = [3e-4, 5e-5].map((lr, index) => testRun(`r${index}`, { spec: { lr, seed: 7 } }));
+  expect(differingKeys(runs)).toEqual([{ key: "lr", values: ["3e-4", "5e-5"] }]);
+});

@@ -1,6 +1,6 @@
 /** What differs between runs. Pure. */
 import type { RunView } from "@/api/runs";
-import { formatMetric, NONE } from "@/lib/format";
+import { formatMetric, formatSetting, NONE } from "@/lib/format";
 import { asText } from "@/ops/clone-model";
 
 export interface CompareRow {
@@ -12,7 +12,7 @@ export interface CompareRow {
 export function differingKeys(runs: readonly RunView[]): CompareRow[] {
   const keys = [...new Set(runs.flatMap((run) => Object.keys(run.spec)))].sort();
   return keys
-    .map((key) => ({ key, values: runs.map((run) => asText(run.spec[key])) }))
+    .map((key) => ({ key, values: runs.map((run) => formatSetting(asText(run.spec[key]))) }))
     .filter(({ values }) => new Set(values).size > 1);
 }
 

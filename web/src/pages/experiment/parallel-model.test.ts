@@ -17,6 +17,12 @@ test("one axis a key that differs, and the metric last", () => {
   expect(axes.map((axis) => axis.label)).toEqual(["lr", "optim", "best eval_loss"]);
 });
 
+test("settings are written as they are typed, however the host writes them", () => {
+  const runs = [run("r1", { lr: "5e-05" }, 3), run("r2", { lr: "0.0003" }, 1), run("r3", { lr: "0.002" }, 2)];
+  const [lr] = axesOf(runs, "eval_loss", ["lr"]);
+  expect(lr?.ticks.map((tick) => tick.text)).toEqual(["5e-5", "3e-4", "0.002"]);
+});
+
 test("orders of magnitude are spread evenly, words in their order", () => {
   const [lr, optim, metric] = axesOf(RUNS, "eval_loss", ["lr", "optim"]);
   expect(RUNS.map((one) => lr?.at(one))).toEqual([0, 1, expect.closeTo(0.5, 9)]);

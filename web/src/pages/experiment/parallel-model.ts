@@ -1,7 +1,7 @@
 /** Parallel coordinates: one axis a parameter that differs, the last one for the metric. Pure. */
 import type { RunView } from "@/api/runs";
 import { type Range, withRange } from "@/lib/filter";
-import { formatNumber } from "@/lib/format";
+import { formatNumber, formatSetting } from "@/lib/format";
 
 export interface Axis {
   readonly key: string;
@@ -23,6 +23,8 @@ export interface Scale {
 
 /** From that ratio of the greatest to the least value on an axis is logarithmic. */
 const LOG_RATIO = 30;
+/** The key of the axis of the objective. */
+const METRIC = "best";
 const TICKS_MAX = 8;
 /** Ticks stand at least so much of an axis apart, so that their texts do not overlap. */
 const TICK_APART = 0.075;
@@ -31,7 +33,7 @@ export function axesOf(runs: readonly RunView[], metric: string, keys: readonly 
   const varying = keys.filter((key) => new Set(runs.map((run) => run.changes[key] ?? "")).size > 1);
   return [
     ...varying.map((key) => axisOf(key, key, runs, (run) => run.changes[key])),
-    axisOf("best", `best ${metric}`, runs, (run) => (run.best ? String(run.best.value) : undefined)),
+    axisOf(METRIC, `best ${metric}`, runs, (run) => (run.best ? String(run.best.value) : undefined)),
   ];
 }
 
@@ -56,7 +58,7 @@ function categories(key: string, label: string, texts: string[], textOf: (run: R
   const places = new Map(
     texts.sort().map((text, index) => [text, texts.length < 2 ? 0.5 : index / (texts.length - 1)]),
   );
-  const ticks = spaced([...places].map(([text, at]) => ({ at, text })));
+  const ticks = spaced([...places].map(([text, at]) => ({ at, text: formatSetting(text) })));
   return { key, label, ticks, scale: null, at: (run) => places.get(textOf(run) ?? "") ?? null };
 }
 
@@ -68,11 +70,14 @@ function numeric(key: string, label: string, values: number[], textOf: (run: Run
   const span = scale(max) - scale(min);
   const place = (value: number) => (span === 0 ? 0.5 : (scale(value) - scale(min)) / span);
   const even = (share: number) => (isLog ? Math.exp(scale(min) + share * span) : min + share * span);
-  const shown = values.length <= TICKS_MAX ? values : span === 0 ? [min] : [0, 0.25, 0.5, 0.75, 1].map(even);
+  const isEach = values.length <= TICKS_MAX;
+  const shown = isEach ? values : span === 0 ? [min] : [0, 0.25, 0.5, 0.75, 1].map(even);
+  // What a run was set to is exact; a place between values is not.
+  const textAt = (value: number) => (key === METRIC ? formatNumber : formatSetting)(isEach ? value : rough(value));
   return {
     key,
     label,
-    ticks: spaced(shown.map((value) => ({ at: place(value), text: formatNumber(value) }))),
+    ticks: spaced(shown.map((value) => ({ at: place(value), text: textAt(value) }))),
     scale: span > 0 ? { field: key, place, value: even } : null,
     at: (run) => {
       const text = textOf(run);
@@ -80,6 +85,10 @@ function numeric(key: string, label: string, values: number[], textOf: (run: Run
       return Number.isFinite(value) ? place(value) : null;
     },
   };
+}
+
+function rough(value: number): number {
+  return Number(value.toPrecision(DIGITS));
 }
 
 /** Ascending ticks without those that are too near to another one; both ends stay. */
@@ -117,7 +126,7 @@ const DIGITS = 4;
 export function brushed(filter: string, scale: Scale, from: number, to: number): string {
   const [low, high] = [Math.min(from, to), Math.max(from, to)];
   if (high - low < CLICK) return withRange(filter, scale.field, [null, null]);
-  const limit = (at: number) => (at <= 0 || at >= 1 ? null : Number(scale.value(at).toPrecision(DIGITS)));
+  const limit = (at: number) => (at <= 0 || at >= 1 ? null : rough(scale.value(at)));
   return withRange(filter, scale.field, [limit(low), limit(high)]);
 }
 

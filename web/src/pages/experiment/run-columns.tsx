@@ -3,7 +3,7 @@ import { createColumnHelper } from "@tanstack/react-table";
 import { Crosshair } from "lucide-react";
 import { Link } from "react-router";
 import type { RunView } from "@/api/runs";
-import { formatDuration, formatMetric, NONE } from "@/lib/format";
+import { formatDuration, formatMetric, formatSetting, NONE } from "@/lib/format";
 import { runColorCss } from "@/lib/run-color";
 import { openOp } from "@/ops/ops-strip";
 import { useOps } from "@/ops/store";
@@ -74,7 +74,10 @@ export function runColumns(
         size: Math.min(180, 56 + key.length * 6),
         meta: { align: "right", hint: key },
         sortUndefined: "last",
-        cell: ({ row }) => row.original.changes[key] ?? <span className="muted">{NONE}</span>,
+        cell: ({ row }) => {
+          const text = row.original.changes[key];
+          return text === undefined ? <span className="muted">{NONE}</span> : formatSetting(text);
+        },
       }),
     ),
     column.accessor((run) => run.metrics.loss, {

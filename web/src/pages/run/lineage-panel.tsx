@@ -2,7 +2,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "react-router";
 import { runListQuery } from "@/api/experiments";
 import type { RunView } from "@/api/runs";
-import { formatMetric, NONE } from "@/lib/format";
+import { formatMetric, formatSetting, NONE } from "@/lib/format";
 import { type Fact, Facts } from "@/ui/facts";
 import { Panel } from "@/ui/panel";
 import { RunSwatch, StateBadge } from "@/ui/state";
@@ -27,7 +27,7 @@ export function LineagePanel({ run }: { run: RunView }) {
       changes.length > 0 ? (
         <span className={css.changes}>
           {changes.map(([key, value]) => (
-            <code key={key}>{`${key}=${value}`}</code>
+            <code key={key}>{`${key}=${formatSetting(value)}`}</code>
           ))}
         </span>
       ) : (

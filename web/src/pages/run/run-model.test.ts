@@ -129,6 +129,7 @@ test("what differs from base or parent stands first", () => {
     ["d", true, false],
     ["b", false, false],
   ]);
+  expect(specRows({ a: 0.0003 }, { a: "5e-05" }, null)[0]).toMatchObject({ value: "3e-4", base: "5e-5" });
   expect(specRows({ a: 1 }, { a: 1 }, null)[0]).toMatchObject({ parent: null, differsFromParent: false });
 });
 

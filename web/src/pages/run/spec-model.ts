@@ -1,4 +1,5 @@
 /** A run's configuration beside what it was made from. Pure. */
+import { formatSetting } from "@/lib/format";
 import { asText, type Spec } from "@/ops/clone-model";
 
 export interface SpecRow {
@@ -17,9 +18,9 @@ export function specRows(spec: Spec, base: Spec, parent: Spec | null): SpecRow[]
   const keys = [...new Set([...Object.keys(spec), ...Object.keys(base)])];
   return keys
     .map((key): SpecRow => {
-      const value = asText(spec[key]);
-      const before = asText(base[key]);
-      const parents = parent && asText(parent[key]);
+      const value = settingOf(spec[key]);
+      const before = settingOf(base[key]);
+      const parents = parent && settingOf(parent[key]);
       return {
         key,
         value,
@@ -30,6 +31,10 @@ export function specRows(spec: Spec, base: Spec, parent: Spec | null): SpecRow[]
       };
     })
     .sort((a, b) => rank(a) - rank(b) || a.key.localeCompare(b.key));
+}
+
+function settingOf(value: unknown): string {
+  return formatSetting(asText(value));
 }
 
 function rank(row: SpecRow): number {
