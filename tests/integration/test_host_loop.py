@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,18 @@ async def test_events_that_arrive_during_a_flush_share_the_next_one(tmp_path: Pa
         go_on.set()
         await asyncio.gather(first, *others)
         assert host.loop.flushes == 2
+
+
+async def test_a_flush_waits_for_nobody_who_only_reads(tmp_path: Path) -> None:
+    readers, may_end = ThreadPoolExecutor(1), threading.Event()
+    asyncio.get_running_loop().set_default_executor(readers)
+    async with plan_host(tmp_path) as host:
+        reading = asyncio.create_task(asyncio.to_thread(may_end.wait))
+        try:
+            await asyncio.wait_for(host.submit(registered("a")), 20)
+        finally:
+            may_end.set()
+            await reading
 
 
 async def test_a_refused_event_changes_nothing_and_is_not_journaled(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import itertools
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -109,6 +110,8 @@ class PlanLoop:
         self._snapshot_not_before_s = 0.0
         self._snapshot_task: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
+        # Of its own: a flush never waits for what others read and reckon in the threads that all share.
+        self._disk = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self.failed: asyncio.Future[GswarmError] = asyncio.get_running_loop().create_future()
         """Done when the loop can take no more events; the host must end then, its state may be ahead of the disk."""
         self.flushes = 0
@@ -193,6 +196,7 @@ class PlanLoop:
         saved = self._journal.snapshot_saved()
         if not self.failed.done() and self._seq > (saved[0] if saved is not None else 0):
             await self._save_snapshot(self._seq, encode_state(self._state))
+        self._disk.shutdown(wait=False)
         self._grown.set()
 
     # ---- the writer ------------------------------------------------------------------------------------------------
@@ -245,10 +249,10 @@ class PlanLoop:
     async def _commit(self, batch: _Batch) -> None:
         """Flushes, then carries out, then answers: also refusals wait, they may tell about what is not on disk yet."""
         if batch.entries:
-            clock_s = asyncio.get_running_loop().time
-            began_s = clock_s()
-            await asyncio.to_thread(self._journal.append, batch.entries)
-            self.last_flush_s = clock_s() - began_s
+            loop = asyncio.get_running_loop()
+            began_s = loop.time()
+            await loop.run_in_executor(self._disk, self._journal.append, batch.entries)
+            self.last_flush_s = loop.time() - began_s
             self._publish(batch.entries)
         self._on_effects(batch.effects)
         for waiting, submitted in batch.accepted:
