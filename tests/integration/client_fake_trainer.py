@@ -100,7 +100,7 @@ class FakeTrainer:
         Path(order.snapshot_dir, "weights.safetensors").write_bytes(f"{order.run}@{step}".encode() * 1000)
         Path(order.snapshot_dir, "state.json").write_text(f'{{"step": {step}}}')
         metrics = (("eval_loss", 1.0 / step), ("broken", float(0)))
-        self.say(p.RangeTrained(*key, step, order.snapshot_dir, Digest("a" * 64), metrics, 0.001, 0.0, 0.0))
+        self.say(p.RangeTrained(*key, step, order.snapshot_dir, Digest("a" * 64), metrics, 0.001, 0.0))
 
     def has_checkpoint(self, order: p.TrainRange) -> bool:
         if order.checkpoint_dir is None:

@@ -67,7 +67,7 @@ class World:
         folder.mkdir()
         (folder / "weights.safetensors").write_bytes(b"w" * step)
         metrics = (("eval_loss", 0.5), ("bad", float("nan")))
-        return RangeTrained(RunId("r1"), 1, step, str(folder), Digest("a" * 64), metrics, 0.1, 0.0, 0.0)
+        return RangeTrained(RunId("r1"), 1, step, str(folder), Digest("a" * 64), metrics, 0.1, 0.0)
 
 
 @asynccontextmanager

@@ -347,7 +347,7 @@ class World:
         reached = order.from_step + 3 if key in process.stopped else order.to_step
         process.hot[order.run] = reached
         self.snapshots.add(f"{order.run}-{order.generation}")
-        said = RangeTrained(*key, reached, f"{order.run}-{order.generation}", Digest("w" * 64), (), 0.1, 0.0, 0.0)
+        said = RangeTrained(*key, reached, f"{order.run}-{order.generation}", Digest("w" * 64), (), 0.1, 0.0)
         self.feed(ev.TrainerSaid(slot, process.epoch, said))
 
     def evict(self) -> None:

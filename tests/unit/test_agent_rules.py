@@ -42,7 +42,7 @@ def order(run: RunId = R1, generation: int = 1, start: int = 0, end: int = 10, *
 
 
 def trained(run: RunId, generation: int, step: int) -> RangeTrained:
-    return RangeTrained(run, generation, step, f"/snap/{run}-{generation}", Digest("a" * 64), (), 0.5, 0.0, 0.0)
+    return RangeTrained(run, generation, step, f"/snap/{run}-{generation}", Digest("a" * 64), (), 0.5, 0.0)
 
 
 class Bench:

@@ -45,7 +45,7 @@ def test_the_watchdog_waits_as_long_as_each_part_may_take() -> None:
     assert dog.allowed_s == 60
     dog.heard(step(3))
     assert dog.allowed_s == 1000
-    dog.heard(p.RangeTrained(R1, 1, 3, "/s", Digest("a" * 64), (), None, 0, 0))
+    dog.heard(p.RangeTrained(R1, 1, 3, "/s", Digest("a" * 64), (), None, 0))
     assert dog.allowed_s is None
 
 

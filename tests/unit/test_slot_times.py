@@ -26,7 +26,7 @@ def step(run: RunId, number: int, at_s: float, generation: int = 1, **values: fl
 
 
 def trained(run: RunId, eval_time_s: float, generation: int = 1) -> p.RangeTrained:
-    return p.RangeTrained(run, generation, 2, "", D, (), 1.0, eval_time_s, 0.0)
+    return p.RangeTrained(run, generation, 2, "", D, (), 1.0, eval_time_s)
 
 
 def split(shares: list[Shares]) -> list[tuple[float, float, float]]:

@@ -26,7 +26,7 @@ EVENTS: list[protocol.TrainerEvent] = [
     protocol.Ready(12, "cpu"),
     protocol.RangeStarted(RUN, 3, True, 0.25),
     protocol.StepDone(RUN, 3, 4, 1.5, (("loss", 0.1 + 0.2), ("tokens", 3.0))),
-    protocol.RangeTrained(RUN, 3, 5, "/s", Digest("1" * 64), (("eval_loss", 2.0),), None, 0.1, 0.2),
+    protocol.RangeTrained(RUN, 3, 5, "/s", Digest("1" * 64), (("eval_loss", 2.0),), None, 0.1),
     protocol.RangeDropped(RUN, 3),
     protocol.RangeFailed(RUN, 3, Failure("nan_loss", "the loss is nan", log_tail="line\nline")),
     protocol.Log(RUN, 1.0, "info", "text"),

@@ -195,9 +195,7 @@ class Trainer:
             self._client.snapshots.content[order.snapshot_dir] = weights
             digest = Digest(blake3(weights.to_bytes(order.run)).hexdigest())
             metrics = (("eval_loss", float(weights.step % 4)),)
-            done = RangeTrained(
-                order.run, order.generation, weights.step, order.snapshot_dir, digest, metrics, self._client.step_s, 0.0, 0.0
-            )
+            done = RangeTrained(order.run, order.generation, weights.step, order.snapshot_dir, digest, metrics, self._client.step_s, 0.0)
             self._say(done)
         self._next()
 

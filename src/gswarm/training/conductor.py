@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -242,7 +241,6 @@ class _SnapshotWriter:
 
 
 def _write_snapshot(order: TrainRange, trained: Trained) -> RangeTrained:
-    began_s = time.perf_counter()
     folder = Path(order.snapshot_dir)
     folder.mkdir(parents=True, exist_ok=True)
     codec.write(trained.checkpoint, folder)
@@ -255,5 +253,4 @@ def _write_snapshot(order: TrainRange, trained: Trained) -> RangeTrained:
         metrics=trained.metrics,
         step_time_s=trained.step_time_s,
         eval_time_s=trained.eval_time_s,
-        snapshot_time_s=trained.capture_time_s + time.perf_counter() - began_s,
     )

@@ -57,7 +57,6 @@ class Trained:
     metrics: tuple[tuple[str, float], ...]
     step_time_s: float | None
     eval_time_s: float
-    capture_time_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +290,6 @@ class _Pauses(TrainerCallback):
             metrics=tuple((name, value) for name, value in sorted(metrics.items()) if math.isfinite(value)),
             step_time_s=sum(self._step_times_s) / len(self._step_times_s),
             eval_time_s=evaluated_s - began_s,
-            capture_time_s=time.perf_counter() - evaluated_s,
         )
 
     def _evaluate(self) -> dict[str, float]:

@@ -124,7 +124,6 @@ class RangeTrained:
     metrics: tuple[tuple[str, float], ...]
     step_time_s: float | None
     eval_time_s: float
-    snapshot_time_s: float
 
 
 @dataclass(frozen=True, slots=True)

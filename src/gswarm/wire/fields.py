@@ -35,7 +35,6 @@ ROOTS_MAX = 100_000
 ROWS_MAX = 65_536
 LOG_LINES_MAX = 16_384
 LOCATE_MAX = 16_384
-UINT64_MAX = 2**64 - 1
 
 _HEX_DIGEST = re.compile(r"[0-9a-f]{64}")
 _SPEC = TypeAdapter(RunSpec)
