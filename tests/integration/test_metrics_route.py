@@ -88,6 +88,7 @@ def test_everything_is_there(api: ApiHost) -> None:
         'gswarm_run_loss{experiment="e1",name="tiny-1",run="r1"} 2.5',
         'gswarm_run_steps_planned{experiment="e1",name="tiny-1",run="r1"} 16.0',
         "gswarm_refused_reports_total 3.0",
+        "gswarm_refused_samples_total 0.0",
     ):
         assert line in answer.text.splitlines()
     assert {"gswarm_events_total", "gswarm_journal_lag_events", "gswarm_queue_runs", "gswarm_host_disk_free_bytes"} <= names

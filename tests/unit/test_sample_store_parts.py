@@ -80,13 +80,19 @@ def test_what_is_no_number_is_no_answer_and_counted(tmp_path: Path) -> None:
     store.close()
 
 
-def test_a_client_that_floods_with_names_loses_the_rest_and_nobody_else_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_floods_with_names_loses_the_rest_and_nobody_else_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(parquet_store, "SERIES_PER_CLIENT_MAX", 2)
     store = open_store(tmp_path / "s")
     store.append(A, batch(1, *(columns(f"gpu:{number}", [0], {"gpu_power": [float(number)]}) for number in range(3))))
     store.append(B, batch(1, columns("gpu:9", [0], {"gpu_power": [9.0]})))
     assert powers(store) == [0.0, 1.0, 9.0]
     assert store.counts.refused == 1
+    with caplog.at_level(logging.WARNING, "gswarm.profiler"):
+        store.fold()
+        store.retire()
+    assert [record.getMessage().split(":")[0] for record in caplog.records] == ["1 values and devices of clients were left out"]
     store.close()
 
 

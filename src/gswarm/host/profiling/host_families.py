@@ -59,6 +59,8 @@ def _plan_families(services: HostServices) -> Iterator[Family]:
     yield _count(
         "gswarm_refused_reports", "Reports of clients that did not count, since the host started", services.sessions.refused_reports
     )
+    refused = services.profiler.samples.counts.refused
+    yield _count("gswarm_refused_samples", "Values and devices beyond the sample store's limits, since the host started", refused)
     yield _count("gswarm_refused_transfers", "Transfers that were refused, since the host started", services.rights.refused_count)
 
 

@@ -79,6 +79,7 @@ class ParquetSampleStore:
         self._latest = Latest()
         self._closed = False
         self.counts = Counts()
+        self._refused_told = 0
         self._cache = BlockCache(self._limits.memory_bytes_max // 2)
         recovered: Recovered = recover(root)
         self._registry = recovered.registry
@@ -285,6 +286,9 @@ class ParquetSampleStore:
             self._segments = [one for one in self._segments if one not in gone]
             self._latest.forget_before(round((now_s - LATEST_AGE_MAX_S) * US))
             self._known.forget_before(now_s - self._limits.raw_retention_s)
+            refused, self._refused_told = self.counts.refused - self._refused_told, self.counts.refused
+        if refused:
+            _log.warning("%d values and devices of clients were left out: there are more names than the sample store takes", refused)
         for segment in gone:
             self._cache.drop(segment.path)
             self._folder.remove(segment.path)
