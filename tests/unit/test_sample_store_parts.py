@@ -348,3 +348,12 @@ def test_an_hour_with_a_wrong_clock_is_remembered_over_noise() -> None:
     for second in range(3_600, 86_400, 10):
         clock.measured(second * US, 0.0012 if second % 20 else 0.0008, 0.001)
     assert (clock.shifts(np.array([1_800, 50_000]) * US) / US).tolist() == pytest.approx([30.0, 0.0], abs=0.0013)
+
+
+def test_an_offset_that_wavers_about_its_error_is_one_shift() -> None:
+    clock = known.Clock()
+    for second in range(0, 600, 10):
+        clock.measured(second * US, 0.0012 if second % 20 else 0.0008, 0.001)
+    assert clock.shift_us == [1_200]
+    clock.measured(600 * US, 0.0001, 0.001)
+    assert clock.shift_us == [1_200, 0]

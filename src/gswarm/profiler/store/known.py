@@ -64,11 +64,12 @@ class Clock:
     shift_us: list[int] = field(default_factory=list)
 
     def measured(self, at_us: int, offset_s: float, error_s: float) -> None:
-        """An offset that is no larger than its error counts as none; small changes are passed over."""
+        """An offset that is no larger than its error counts as none; what is about the shift in force changes nothing."""
         shift_us = round(offset_s * US) if abs(offset_s) > error_s else 0
         place = bisect_right(self.from_us, at_us)
         in_force = self.shift_us[max(place - 1, 0)] if self.shift_us else 0
-        if abs(shift_us - in_force) <= max(error_s, SHIFT_STEP_MIN_S) * US:
+        # By what was measured: an offset that wavers about its error would otherwise come and go as a shift.
+        if abs(offset_s * US - in_force) <= max(error_s, SHIFT_STEP_MIN_S) * US:
             return
         self.from_us.insert(place, at_us)
         self.shift_us.insert(place, shift_us)
