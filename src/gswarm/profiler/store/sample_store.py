@@ -60,7 +60,8 @@ class SampleQuery:
     """What of which series, over which time.
 
     Attributes:
-        from_s, to_s: seconds since the epoch by the host's clock, both included.
+        from_s, to_s: seconds since the epoch by the host's clock, both included where points are samples. Buckets are whole: the first
+            one holds ``from_s``, none begins at ``to_s``.
         points: values a series at most, and the measure for the resolution.
         clients, devices: empty means all.
         owners: whose shares of devices are wanted, empty means everybody's; devices as a whole are nobody's share.
