@@ -109,6 +109,12 @@ class Dashboard:
         tables = "[...document.querySelectorAll('table')].filter(one => one.parentElement.scrollWidth > one.parentElement.clientWidth + 1)"
         return list(self.page.evaluate(f"{tables}.map(one => one.getAttribute('aria-label'))"))
 
+    def cut_times(self) -> list[str]:
+        """Dates with times that a table's column is too narrow for."""
+        cells = "[...document.querySelectorAll('td')].filter(one => one.scrollWidth > one.clientWidth)"
+        texts: list[str] = self.page.evaluate(f"{cells}.map(one => one.textContent)")
+        return [text for text in texts if re.match(r"\d{4}-\d\d-\d\d \d\d:", text)]
+
     def assert_quiet(self) -> None:
         assert self.complaints == []
         assert self.elsewhere == []

@@ -219,6 +219,7 @@ def test_nobody_is_kept_out_and_everything_fits(api: ApiHost, run: str, visit: O
         if options is not PHONE:
             # The runs have a column a parameter: their table scrolls, its first columns stay.
             faults[path] += [f"the table {name} is cut" for name in seen.cut_tables() if name != "Runs"]
+            faults[path] += [f"{text} is cut" for text in seen.cut_times()]
     assert {path: found for path, found in faults.items() if found} == {}
 
 

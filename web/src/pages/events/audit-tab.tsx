@@ -28,7 +28,7 @@ const OUTCOMES: Readonly<Record<string, string>> = {
 };
 const column = createColumnHelper<AuditView>();
 const COLUMNS: readonly Column<AuditView>[] = [
-  column.accessor("at", { header: "When", size: 144, cell: (cell) => formatTime(cell.getValue()) }),
+  column.accessor("at", { header: "When", size: 164, cell: (cell) => formatTime(cell.getValue()) }),
   column.accessor("who", { header: "Who", size: 150, cell: (cell) => <span className="mono">{cell.getValue()}</span> }),
   column.accessor("outcome", {
     header: "Outcome",
@@ -40,7 +40,7 @@ const COLUMNS: readonly Column<AuditView>[] = [
   column.accessor((one) => `${one.method} ${one.path}`, {
     id: "what",
     header: "What",
-    size: 200,
+    size: 190,
     cell: (cell) => (
       <span className="mono" title={cell.getValue()}>
         {cell.getValue().replace("/api/v1", "")}
@@ -49,7 +49,7 @@ const COLUMNS: readonly Column<AuditView>[] = [
   }),
   column.accessor("detail", {
     header: "Detail",
-    size: 220,
+    size: 204,
     meta: { grow: true },
     cell: ({ row: { original: one } }) => (
       <span title={one.detail}>

@@ -13,7 +13,7 @@ const column = createColumnHelper<ExperimentView>();
 export const COLUMNS: readonly Column<ExperimentView>[] = [
   column.accessor("name", {
     header: "Name",
-    size: 180,
+    size: 176,
     cell: ({ row }) => <Link to={`/experiments/${row.original.id}`}>{row.original.name}</Link>,
   }),
   column.accessor((one) => standOf(one).text, {
@@ -59,5 +59,5 @@ export const COLUMNS: readonly Column<ExperimentView>[] = [
     cell: ({ row: { original: one } }) =>
       one.best_run ? <Link to={`/experiments/${one.id}?only=${one.best_run}`}>{one.best_run}</Link> : NONE,
   }),
-  column.accessor("created_at", { header: "Submitted", size: 148, cell: (cell) => formatTime(cell.getValue()) }),
+  column.accessor("created_at", { header: "Submitted", size: 160, cell: (cell) => formatTime(cell.getValue()) }),
 ];

@@ -37,7 +37,7 @@ const COLUMNS: readonly Column<Row>[] = [
   column.accessor((row) => row.token.id, {
     id: "id",
     header: "Token",
-    size: 170,
+    size: 168,
     cell: ({ row: { original: row } }) => (
       <span className="mono">
         {row.token.id}
@@ -66,13 +66,13 @@ const COLUMNS: readonly Column<Row>[] = [
   column.accessor((row) => row.token.created_at, {
     id: "created",
     header: "Made",
-    size: 148,
+    size: 160,
     cell: (cell) => formatTime(cell.getValue()),
   }),
   column.accessor((row) => row.token.expires_at ?? undefined, {
     id: "expires",
     header: "Ends",
-    size: 148,
+    size: 160,
     sortUndefined: "last",
     cell: (cell) => (cell.getValue() === undefined ? "when revoked" : formatTime(cell.getValue())),
   }),
