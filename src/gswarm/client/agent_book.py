@@ -88,6 +88,9 @@ class Book:
     def fail(self, grant: HeldGrant, failure: Failure) -> None:
         self.abandon(self.followers(grant))
         self._end(grant)
+        if any(slot.hot.get(grant.order.run, -1) > grant.order.from_step for slot in self.slots.values()):
+            # Trained, and never committed: somebody else may commit those steps with weights of his own.
+            self.drop_hot(grant.order.run)
         self.report(ChunkFailedReport(self.next_seq, *grant.key, failure))
         self.store_next(grant.order.run)
 
