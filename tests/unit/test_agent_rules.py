@@ -261,8 +261,10 @@ def test_an_incomplete_copy_is_pushed_again_a_few_times() -> None:
         bench.feed(ev.CheckpointStored(R1, 1, checkpoint(10)))
         assert kinds(bench.ack(accepted=False, code="incomplete")) == ["PushCheckpoint"]
     bench.feed(ev.CheckpointStored(R1, 1, checkpoint(10)))
-    [failed] = reports(bench.ack(accepted=False, code="incomplete"))
+    effects = bench.ack(accepted=False, code="incomplete")
+    [failed] = reports(effects)
     assert (failed.failure.code, failed.failure.machine_suspect) == ("storage", True)
+    assert DropRun(R1) in [effect.command for effect in effects if isinstance(effect, ev.SendToTrainer)], "another may commit these steps"
 
 
 def test_a_fenced_report_drops_the_run() -> None:

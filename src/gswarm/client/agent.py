@@ -123,7 +123,6 @@ class AgentState:
                 grant = self.book.grants.get((run, generation))
                 if grant and grant.phase is GrantPhase.STORING:
                     self.book.fail(grant, failure)
-                    self.book.drop_hot(run)
             case ev.JobDone(job, result_json, failure_or_none, sizes):
                 if job in self.book.jobs:
                     self.book.report(JobReport(self.book.next_seq, job, result_json, failure_or_none, sizes))
