@@ -304,7 +304,7 @@ async def test_a_checkpoint_made_here_keeps_what_it_shares_with_one_that_came_in
         return made
 
     async with world(tmp_path, budget_bytes=350) as w:
-        snapshot = RangeTrained(RunId("r1"), 1, 20, str(folder("own")), Digest("a" * 64), (), 0.1, 0.0, 0.0)
+        snapshot = RangeTrained(RunId("r1"), 1, 20, str(folder("own")), Digest("a" * 64), (), 0.1, 0.0)
         own = (await w.pool.store_checkpoint("g1", snapshot, replicate=replicate)).manifest
         other, _ = ingest_folder(w.host, "checkpoint", folder("other"))
         w.pool.release("g1")
