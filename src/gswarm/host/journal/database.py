@@ -58,7 +58,7 @@ def _open(path: Path, schema: str, log: Log | None) -> sqlite3.Connection:
 
 def _reader(path: Path) -> sqlite3.Connection:
     """A connection that never writes, and has the file and its log open."""
-    reader = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5.0)
+    reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
     try:
         reader.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
     except BaseException:
