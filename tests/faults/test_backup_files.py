@@ -36,7 +36,7 @@ NOW_S = 1_800_000_000.0
 @pytest.fixture
 async def data_dir(tmp_path: Path) -> Path:
     """A host's data directory with a plan, its identity, tokens in a write-ahead log, run logs and a blob."""
-    folder = tmp_path / "data"
+    folder = tmp_path / "data ?#%41"
     authority = CertificateAuthority.create("c1")
     authority.save(folder / "host" / "tls")
     with closing(SqliteJournal(folder / "host" / "journal.db", "c1", {"undo_window_s": "60.0"})):

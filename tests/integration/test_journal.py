@@ -22,7 +22,10 @@ from gswarm.scheduler.events import ClientLost
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "journal.db"
+    """Below a folder whose name would be something else in a URI."""
+    folder = tmp_path / "a?b #c%41"
+    folder.mkdir()
+    return folder / "journal.db"
 
 
 def entries(count: int, first: int = 0) -> list[Entry]:

@@ -159,7 +159,7 @@ def _check_end(data_dir: Path, journal: SqliteJournal, snapshots: Path) -> None:
 def copy_database(source: Path, target: Path) -> None:
     """A SQLite file as it is at one moment, also while others write to it. Raises StorageError, CorruptDataError."""
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with database_errors(source), closing(sqlite3.connect(f"file:{source}?mode=ro", uri=True, timeout=30.0)) as reader:
+    with database_errors(source), closing(sqlite3.connect(f"{source.absolute().as_uri()}?mode=ro", uri=True, timeout=30.0)) as reader:
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         with closing(sqlite3.connect(target)) as writer:
             reader.backup(writer)

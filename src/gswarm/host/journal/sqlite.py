@@ -136,7 +136,7 @@ class SqliteJournal:
     def _page(self, first: int, last: int) -> list[tuple[int, float, str, bytes, bytes]]:
         """Read on a connection of its own: readers never wait for the writer's flush."""
         with database_errors(self._path):
-            db = sqlite3.connect(f"file:{self._path}?mode=ro", uri=True, timeout=5.0)
+            db = sqlite3.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, timeout=5.0)
             try:
                 query = "SELECT seq, now_s, event, checksum, decided FROM entries WHERE seq BETWEEN ? AND ? ORDER BY seq"
                 return db.execute(query, (first, last)).fetchall()
